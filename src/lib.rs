@@ -1,0 +1,4 @@
+//! Portcullis, the gate in front of PostgreSQL.
+
+pub mod address;
+pub mod id;
