@@ -12,6 +12,7 @@ mod files;
 mod identity;
 mod issue;
 mod keystore;
+mod own;
 mod server;
 
 pub use error::PkiError;

@@ -37,10 +37,10 @@ pub enum MinVersion {
 }
 
 impl MinVersion {
-    const fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+    fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
-            Self::Tls12 => &[&version::TLS13, &version::TLS12],
-            Self::Tls13 => &[&version::TLS13],
+            Self::Tls12 => vec![&version::TLS13, &version::TLS12],
+            Self::Tls13 => vec![&version::TLS13],
         }
     }
 }
@@ -53,7 +53,7 @@ impl MinVersion {
 pub fn server_config(identity: &Identity, policy: &TlsPolicy) -> Arc<ServerConfig> {
     let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified_key())));
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(policy.min_version.versions())
+        .with_protocol_versions(&policy.min_version.versions())
         .expect("the provider has a cipher suite for every version that a policy can name")
         .with_no_client_auth()
         .with_cert_resolver(resolver);
