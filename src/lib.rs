@@ -1,6 +1,6 @@
 //! Portcullis, the gate in front of PostgreSQL.
 
 pub mod address;
-pub mod gate;
+pub mod backend;
 pub mod id;
-pub mod wire;
+pub mod pki;

@@ -1,0 +1,21 @@
+//! Certificates: each project's own CA, the leaf that the gate serves for it, and the TLS
+//! configuration made of them.
+//!
+//! A [`Keystore`] keeps the CAs on disk, an [`Identity`] is what the gate shows to clients in one
+//! project's name, and [`server_config`] is the TLS server made of it. All keys are ECDSA P-256 with
+//! SHA-256: never Ed25519, for which no tls-server-end-point hash is defined (T13). Everything here
+//! that touches files blocks; it is meant for start-up and reload, not for the life of a connection.
+
+mod certificate;
+mod error;
+mod files;
+mod identity;
+mod issue;
+mod keystore;
+mod own;
+mod server;
+
+pub use error::PkiError;
+pub use identity::Identity;
+pub use keystore::{Keystore, ProjectKeystore};
+pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};

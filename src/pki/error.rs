@@ -1,0 +1,220 @@
+//! Why an identity could not be had.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::address::Host;
+
+/// Why an identity could not be had. Each text names the file and what to do about it; none holds
+/// any key material (T34).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// The file system refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done: a verb.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A file that is far too large to be a key or a chain.
+    #[error("{} is larger than {limit} bytes: not a key, not a certificate chain", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Others could have read the private key.
+    #[error(
+        "the private key {} can be read or changed by others (mode {mode:04o}); run: chmod 600 '{}'",
+        path.display(),
+        path.display()
+    )]
+    KeyExposed {
+        /// The key's file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No private key in the file, or a damaged one.
+    #[error(
+        "{} holds no usable private key: expected one unencrypted PEM block PRIVATE KEY, EC PRIVATE \
+         KEY or RSA PRIVATE KEY",
+        path.display()
+    )]
+    BadKey {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// No certificate in the file, or a damaged one.
+    #[error("{} is no certificate chain: {what}", path.display())]
+    BadCertificate {
+        /// The chain's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The CA's certificate is there, and its key isn't.
+    #[error(
+        "the CA's key {} is missing while its certificate is there: restore it from your copy. To \
+         begin anew with another CA, which every client must then be given, move {} away",
+        key.display(),
+        certificate.display()
+    )]
+    CaKeyMissing {
+        /// Where the key should be.
+        key: PathBuf,
+        /// The certificate that is there.
+        certificate: PathBuf,
+    },
+    /// The CA's key can't be used, or is not its certificate's.
+    #[error(
+        "the CA's key {} does not fit its certificate: {what}. Restore both from your copy. To begin \
+         anew with another CA, which every client must then be given, move both away",
+        key.display()
+    )]
+    CaKeyUnfit {
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The CA can sign nothing now.
+    #[error(
+        "the CA {} is valid from {} to {} only. To begin anew with another CA, which every client \
+         must then be given, move it and its key away",
+        certificate.display(),
+        Date(*not_before),
+        Date(*not_after)
+    )]
+    CaNotValid {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// When it began.
+        not_before: Timestamp,
+        /// When it ends.
+        not_after: Timestamp,
+    },
+    /// The key is not the leaf's.
+    #[error(
+        "the key {} is not that of the first certificate in {}: the leaf comes first",
+        key.display(),
+        chain.display()
+    )]
+    KeyMismatch {
+        /// The key's file.
+        key: PathBuf,
+        /// The chain's file.
+        chain: PathBuf,
+    },
+    /// A certificate of the chain is over, or has not begun.
+    #[error(
+        "certificate {position} in {}, {subject}, is valid from {} to {} only",
+        chain.display(),
+        Date(*not_before),
+        Date(*not_after)
+    )]
+    NotValid {
+        /// The chain's file.
+        chain: PathBuf,
+        /// Which certificate, counted from 1.
+        position: usize,
+        /// Whose it is.
+        subject: String,
+        /// When it begins.
+        not_before: Timestamp,
+        /// When it ends.
+        not_after: Timestamp,
+    },
+    /// The chain's certificates don't follow one another.
+    #[error("certificate {position} in {} did not sign the one before it: {what}", chain.display())]
+    ChainOrder {
+        /// The chain's file.
+        chain: PathBuf,
+        /// Which certificate, counted from 1.
+        position: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// The leaf does not name the host.
+    #[error(
+        "the certificate in {} does not cover {host}: its subject alternative names are {}",
+        chain.display(),
+        List(names)
+    )]
+    HostNotCovered {
+        /// The chain's file.
+        chain: PathBuf,
+        /// The host.
+        host: Host,
+        /// What the leaf covers.
+        names: Vec<String>,
+    },
+    /// A leaf without a tls-server-end-point hash.
+    #[error(
+        "the certificate in {} is signed with, or for, Ed25519 or Ed448: channel binding is not \
+         defined for it (RFC 5929), so clients fail; use ECDSA P-256 or RSA",
+        chain.display()
+    )]
+    NoChannelBinding {
+        /// The chain's file.
+        chain: PathBuf,
+    },
+    /// A project that is reached under no name.
+    #[error("a project needs at least one host to issue a certificate for")]
+    NoHosts,
+    /// The cryptographic library refused, which only lack of memory or of randomness explains.
+    #[error("cannot issue a certificate: {0}")]
+    Issue(String),
+}
+
+impl PkiError {
+    /// Names the file and the attempt that an I/O error belongs to.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl From<rcgen::Error> for PkiError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Issue(error.to_string())
+    }
+}
+
+impl From<rustls::Error> for PkiError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Issue(error.to_string())
+    }
+}
+
+/// A time as people write it, in UTC.
+struct Date(Timestamp);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.strftime("%-d %B %Y, %H:%M UTC"))
+    }
+}
+
+struct List<'a>(&'a [String]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            f.write_str("none")
+        } else {
+            f.write_str(&self.0.join(", "))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Keys and certificates as files: read with care, written so that a crash at any point leaves the
+//! old file or the new one, never half of one.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::PkiError;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Readers {
+    /// Its owner only: a private key.
+    Owner,
+    /// Everybody: a certificate.
+    Everybody,
+}
+
+impl Readers {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Everybody => 0o644,
+        }
+    }
+}
+
+/// No key and no chain comes near this size, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What the names of unfinished files begin with.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Creates a directory with this mode if there is none.
+pub(super) fn create_directory(path: &Path, mode: u32) -> Result<(), PkiError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let created = DirBuilder::new().recursive(true).mode(mode).create(path);
+    created.map_err(PkiError::io("create the directory", path))?;
+    let synced = File::open(parent(path)).and_then(|parent| parent.sync_all());
+    synced.map_err(PkiError::io("write the directory of", path))
+}
+
+/// A directory held by this process alone, until dropped.
+#[derive(Debug)]
+pub(super) struct Held(File);
+
+impl Held {
+    /// Waits for other processes and threads to let go of the directory. The lock is on the
+    /// directory itself, so it leaves no file behind and works on a read-only file system.
+    pub(super) fn wait(directory: &Path) -> Result<Self, PkiError> {
+        let handle = File::open(directory).map_err(PkiError::io("open", directory))?;
+        handle.lock().map_err(PkiError::io("lock", directory))?;
+        Ok(Self(handle))
+    }
+
+    /// Removes what a crash left unfinished, which may hold a key.
+    pub(super) fn tidy(&self, directory: &Path) -> Result<(), PkiError> {
+        let entries = fs::read_dir(directory).map_err(PkiError::io("list", directory))?;
+        for entry in entries {
+            let entry = entry.map_err(PkiError::io("list", directory))?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(UNFINISHED.as_bytes())
+            {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(PkiError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a file of the directory as a whole, and waits until it is on the disk.
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        contents: &str,
+        readers: Readers,
+    ) -> Result<(), PkiError> {
+        self.try_replace(path, contents, readers)
+            .map_err(PkiError::io("write", path))
+    }
+
+    fn try_replace(&self, path: &Path, contents: &str, readers: Readers) -> io::Result<()> {
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(directory)?;
+        file.write_all(contents.as_bytes())?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(readers.mode()))?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        self.0.sync_all()
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
+/// Makes nothing of a file that isn't there.
+pub(super) fn if_there<T>(read: Result<T, PkiError>) -> Result<Option<T>, PkiError> {
+    match read {
+        Ok(contents) => Ok(Some(contents)),
+        Err(PkiError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes nothing of a file that isn't there, or that isn't what it should be.
+pub(super) fn if_sound<T>(read: Result<T, PkiError>) -> Result<Option<T>, PkiError> {
+    match read {
+        Err(PkiError::BadKey { .. } | PkiError::BadCertificate { .. }) => Ok(None),
+        read => if_there(read),
+    }
+}
+
+/// Reads a text.
+pub(super) fn read_text(path: &Path) -> Result<String, PkiError> {
+    String::from_utf8(read(path, |_| Ok(()))?).map_err(|_| PkiError::BadCertificate {
+        path: path.to_owned(),
+        what: "it is no text".to_owned(),
+    })
+}
+
+/// Reads a chain of certificates: at least one.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    parse_chain(path, &read(path, |_| Ok(()))?)
+}
+
+/// Takes a chain of certificates out of a file's contents: at least one.
+pub(super) fn parse_chain(
+    path: &Path,
+    contents: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    let bad = |what: &str| PkiError::BadCertificate {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    let chain = CertificateDer::pem_slice_iter(contents)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| bad("its PEM is damaged"))?;
+    if chain.is_empty() {
+        Err(bad("it holds no PEM block CERTIFICATE"))
+    } else {
+        Ok(chain)
+    }
+}
+
+/// Reads a private key, if only its owner can.
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, PkiError> {
+    let contents = Zeroizing::new(read(path, |file| refuse_exposed(path, file))?);
+    // The parser's own error may quote the file, so it goes no further (T34).
+    let key = PrivateKeyDer::from_pem_slice(&contents).map_err(|_| PkiError::BadKey {
+        path: path.to_owned(),
+    })?;
+    Ok(Zeroizing::new(key))
+}
+
+fn refuse_exposed(path: &Path, file: &File) -> Result<(), PkiError> {
+    let metadata = file.metadata().map_err(PkiError::io("look at", path))?;
+    let mode = metadata.mode() & 0o7777;
+    if is_exposed(mode, metadata.uid()) {
+        return Err(PkiError::KeyExposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// PostgreSQL's own rule for `ssl_key_file`: the owner's alone, or root's with a group that may
+/// read, which is how systems hand out a shared key.
+const fn is_exposed(mode: u32, owner: u32) -> bool {
+    mode & if owner == 0 { 0o037 } else { 0o077 } != 0
+}
+
+fn read(
+    path: &Path,
+    check: impl FnOnce(&File) -> Result<(), PkiError>,
+) -> Result<Vec<u8>, PkiError> {
+    let file = File::open(path).map_err(PkiError::io("read", path))?;
+    check(&file)?;
+    let mut contents = Vec::with_capacity(file.metadata().map_or(0, |data| capacity(data.len())));
+    let limited = file.take(LARGEST + 1).read_to_end(&mut contents);
+    limited.map_err(PkiError::io("read", path))?;
+    if contents.len() > capacity(LARGEST) {
+        return Err(PkiError::TooLarge {
+            path: path.to_owned(),
+            limit: LARGEST,
+        });
+    }
+    Ok(contents)
+}
+
+/// Room for the whole file at once: a buffer that grows would leave pieces of a key in freed memory.
+fn capacity(length: u64) -> usize {
+    usize::try_from(length.min(LARGEST)).map_or(0, |length| length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_be_its_owners_alone_or_roots_with_a_reading_group() {
+        for (mode, owner, exposed) in [
+            (0o600, 1000, false),
+            (0o400, 1000, false),
+            (0o640, 1000, true),
+            (0o604, 1000, true),
+            (0o640, 0, false),
+            (0o660, 0, true),
+            (0o644, 0, true),
+        ] {
+            assert_eq!(is_exposed(mode, owner), exposed, "{mode:o} of {owner}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_absurd_size_is_not_read_into_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 40).unwrap();
+        assert!(matches!(
+            read_chain(file.path()),
+            Err(PkiError::TooLarge { .. })
+        ));
+    }
+}

@@ -1,0 +1,161 @@
+//! What the gate shows to clients.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::certificate::Facts;
+use super::{PkiError, issue, own};
+use crate::address::{Host, HostName};
+
+/// The name on a leaf that nobody vouches for: a top-level domain that never exists (RFC 2606
+/// section 2).
+const NOBODY: &str = "portcullis.invalid";
+
+/// A certificate chain with its private key: what the gate shows to clients in one project's name.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    leaf: CertificateDer<'static>,
+    hosts: Arc<[Host]>,
+    not_after: Timestamp,
+    two_thirds: Timestamp,
+    issuer: Issuer,
+}
+
+/// Whose the leaf is to renew.
+#[derive(Clone)]
+enum Issuer {
+    Keystore { ca_bundle_pem: Arc<str> },
+    SomebodyElse,
+}
+
+impl Identity {
+    /// Takes up a chain and a key of the user's own, PEM: the chain with the leaf first, the key as
+    /// PKCS #8, SEC1 or PKCS #1. Blocks on the file system.
+    ///
+    /// # Errors
+    /// A file that can't be read or is damaged, a key that others can read or that isn't the leaf's,
+    /// a certificate that isn't valid now, a chain in the wrong order, a host that the leaf's subject
+    /// alternative names don't cover, an Ed25519 leaf. The root may be missing from the chain; who
+    /// trusts it is for the clients to decide.
+    pub fn from_files(
+        chain: &Path,
+        key: &Path,
+        hosts: &[Host],
+        now: Timestamp,
+    ) -> Result<Self, PkiError> {
+        own::load(chain, key, hosts, now)
+    }
+
+    /// A self-signed leaf in memory, for those who name no project that there is: their TLS must
+    /// finish all the same, or they couldn't read why they are refused (T13).
+    ///
+    /// # Errors
+    /// [`PkiError::Issue`], which only lack of memory or randomness explains.
+    pub fn throwaway(now: Timestamp) -> Result<Self, PkiError> {
+        let hosts: Vec<Host> = NOBODY
+            .parse::<HostName>()
+            .map(Host::Name)
+            .into_iter()
+            .collect();
+        let issued = issue::self_signed(&hosts, now)?;
+        let key = issue::private_key(&issued.key);
+        Self::new(vec![issued.certificate.into()], &key, hosts)
+    }
+
+    /// Puts together a leaf with its key. Fails if the key is not the leaf's.
+    pub(super) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'_>,
+        hosts: Vec<Host>,
+    ) -> Result<Self, PkiError> {
+        let unreadable = || PkiError::Issue("the leaf cannot be read".to_owned());
+        let leaf = chain.first().cloned().ok_or_else(unreadable)?;
+        let facts = Facts::read(&leaf).ok_or_else(unreadable)?;
+        let certified = CertifiedKey::new(chain, any_supported_type(key)?);
+        certified.keys_match()?;
+        Ok(Self {
+            certified: Arc::new(certified),
+            leaf,
+            hosts: hosts.into(),
+            not_after: facts.not_after,
+            two_thirds: facts.two_thirds(),
+            issuer: Issuer::SomebodyElse,
+        })
+    }
+
+    /// Says that the keystore issued it, and renews it.
+    pub(super) fn issued_by_keystore(self, ca_bundle_pem: &str) -> Self {
+        Self {
+            issuer: Issuer::Keystore {
+                ca_bundle_pem: ca_bundle_pem.into(),
+            },
+            ..self
+        }
+    }
+
+    /// The chain as it is sent, leaf first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// The leaf, DER.
+    #[must_use]
+    pub const fn leaf_der(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// Chain and signing key as rustls takes them.
+    #[must_use]
+    pub const fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    /// The hosts that the leaf was issued for, or was checked to cover.
+    #[must_use]
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// When the leaf expires.
+    #[must_use]
+    pub const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// When to ask the keystore again, which then issues the next leaf: two thirds of the leaf's
+    /// life after its beginning. None if the leaf is not the gate's to renew.
+    #[must_use]
+    pub const fn renew_at(&self) -> Option<Timestamp> {
+        match &self.issuer {
+            Issuer::Keystore { .. } => Some(self.two_thirds),
+            Issuer::SomebodyElse => None,
+        }
+    }
+
+    /// What clients take as `sslrootcert`, PEM. None if the leaf is not by the keystore's CA.
+    #[must_use]
+    pub fn ca_bundle_pem(&self) -> Option<&str> {
+        match &self.issuer {
+            Issuer::Keystore { ca_bundle_pem } => Some(ca_bundle_pem),
+            Issuer::SomebodyElse => None,
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("hosts", &self.hosts)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}

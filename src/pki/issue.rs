@@ -1,0 +1,170 @@
+//! Issuing: the one place that makes certificates.
+
+use aws_lc_rs::rand;
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, SanType, SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::PkiError;
+use crate::address::Host;
+use crate::id::ProjectName;
+
+/// Certificates begin this long before they are issued, for clients whose clock is behind.
+const HEAD_START: SignedDuration = SignedDuration::from_hours(1);
+/// Ninety days.
+const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Ten years.
+const CA_LIFE: SignedDuration = SignedDuration::from_hours(3653 * 24);
+/// ub-common-name (RFC 5280 appendix A.1), in characters.
+const LONGEST_COMMON_NAME: usize = 64;
+
+/// A private key with the certificate for it.
+pub(super) struct Issued {
+    /// The key.
+    pub(super) key: Zeroizing<KeyPair>,
+    /// The certificate.
+    pub(super) certificate: Certificate,
+}
+
+/// A CA that can sign.
+pub(super) struct Ca {
+    /// Its certificate, DER.
+    pub(super) certificate: CertificateDer<'static>,
+    /// Its certificate as it is handed out, PEM.
+    pub(super) pem: String,
+    /// Its key.
+    pub(super) key: Zeroizing<KeyPair>,
+    /// When it ends.
+    pub(super) not_after: Timestamp,
+}
+
+/// Makes a new P-256 key.
+pub(super) fn new_key() -> Result<Zeroizing<KeyPair>, PkiError> {
+    Ok(Zeroizing::new(KeyPair::generate_for(
+        &PKCS_ECDSA_P256_SHA256,
+    )?))
+}
+
+/// Takes up a key that was kept; none if it is no key that signs with ECDSA P-256.
+pub(super) fn take_up(key: &PrivateKeyDer<'_>) -> Option<Zeroizing<KeyPair>> {
+    KeyPair::from_der_and_sign_algo(key, &PKCS_ECDSA_P256_SHA256)
+        .ok()
+        .map(Zeroizing::new)
+}
+
+/// The key in PEM, PKCS #8.
+pub(super) fn key_pem(key: &KeyPair) -> Zeroizing<String> {
+    Zeroizing::new(key.serialize_pem())
+}
+
+/// The key as rustls takes it.
+pub(super) fn private_key(key: &KeyPair) -> Zeroizing<PrivateKeyDer<'static>> {
+    Zeroizing::new(PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+}
+
+/// DER of the key's SubjectPublicKeyInfo.
+pub(super) fn public_key(key: &KeyPair) -> Vec<u8> {
+    key.subject_public_key_info()
+}
+
+/// A self-signed CA certificate for the key. It may sign leaves, and no further CA. Its name and its
+/// key identifier depend on nothing but the project and the key, so one made anew verifies what the
+/// one before it verified.
+pub(super) fn ca(
+    name: &ProjectName,
+    key: &KeyPair,
+    now: Timestamp,
+) -> Result<Certificate, PkiError> {
+    let mut params = params(now, after(now, CA_LIFE))?;
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Portcullis CA");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, name.as_str());
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params.self_signed(key)?)
+}
+
+/// A leaf for the hosts, by a new key; it ends no later than its CA.
+pub(super) fn leaf(ca: &Ca, hosts: &[Host], now: Timestamp) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    let issuer = Issuer::from_ca_cert_der(&ca.certificate, &*ca.key)?;
+    let latest = ca.not_after.min(after(now, LEAF_LIFE));
+    let mut params = leaf_params(hosts, now, latest)?;
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&*key, &issuer)?;
+    Ok(Issued { key, certificate })
+}
+
+/// A leaf that nobody vouches for, and that nobody renews.
+pub(super) fn self_signed(hosts: &[Host], now: Timestamp) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    let certificate = leaf_params(hosts, now, after(now, CA_LIFE))?.self_signed(&*key)?;
+    Ok(Issued { key, certificate })
+}
+
+fn leaf_params(
+    hosts: &[Host],
+    now: Timestamp,
+    not_after: Timestamp,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = params(now, not_after)?;
+    params.distinguished_name = leaf_name(hosts);
+    params.subject_alt_names = hosts.iter().map(san).collect::<Result<_, _>>()?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(params)
+}
+
+/// What all certificates have in common.
+fn params(now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    params.not_before = date(after(now, -HEAD_START))?;
+    params.not_after = date(not_after)?;
+    params.serial_number = Some(serial()?);
+    Ok(params)
+}
+
+/// The common name is for people who look at the certificate; clients go by the SAN alone. None
+/// where it would be longer than X.520 allows.
+fn leaf_name(hosts: &[Host]) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    let common = hosts.first().map(ToString::to_string);
+    if let Some(common) = common.filter(|text| text.len() <= LONGEST_COMMON_NAME) {
+        name.push(DnType::CommonName, common);
+    }
+    name
+}
+
+fn san(host: &Host) -> Result<SanType, PkiError> {
+    Ok(match host {
+        Host::Name(name) => SanType::DnsName(name.as_str().try_into()?),
+        Host::Address(ip) => SanType::IpAddress(*ip),
+    })
+}
+
+/// 128 random bits (RFC 5280 section 4.1.2.2 asks for a unique number of at most 20 bytes).
+fn serial() -> Result<SerialNumber, PkiError> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| PkiError::Issue("no randomness".to_owned()))?;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+fn after(now: Timestamp, life: SignedDuration) -> Timestamp {
+    now.saturating_add(life).unwrap_or(now)
+}
+
+fn date(at: Timestamp) -> Result<OffsetDateTime, PkiError> {
+    let date = OffsetDateTime::from_unix_timestamp(at.as_second());
+    date.map_err(|_| PkiError::Issue(format!("{at} is outside the calendar of certificates")))
+}
