@@ -1,6 +1,6 @@
 //! Portcullis, the gate in front of PostgreSQL.
 
 pub mod address;
-pub mod backend;
+pub mod config;
+pub mod gate;
 pub mod id;
-pub mod pki;

@@ -1,0 +1,298 @@
+//! `proxy.toml`, read strictly: a typed [`Config`], or everything that is wrong with it at once.
+
+mod effective;
+mod files;
+mod limits;
+mod listener;
+mod problem;
+mod project;
+mod quick;
+mod reader;
+mod revision;
+mod rules;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::gate::rule::TagName;
+use crate::id::ProjectName;
+use effective::Effective;
+use problem::Document;
+use project::Projects;
+use reader::{Reader, Section, nearest};
+use value::{At, Word, Words};
+
+pub use files::SourceFile;
+pub use limits::LimitsSpec;
+pub use listener::{AdminListen, ListenerSpec};
+pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
+pub use project::{BackendSpec, OnRevoke, OwnCertificate, ProjectSpec, RefusalMode, SslMode};
+pub use quick::QuickSpec;
+pub use revision::{InvalidRevision, Revision};
+pub(crate) use rules::show_rule;
+pub use rules::{Networks, RuleSpec};
+
+/// The largest `proxy.toml` that is read, in bytes.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
+
+/// A configuration that can be put in force as it is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients are awaited: at least one.
+    pub listeners: Vec<ListenerSpec>,
+    /// The directory of the projects' CAs.
+    pub certs: PathBuf,
+    /// The project of clients that name none.
+    pub default_project: Option<ProjectName>,
+    /// From accept to ReadyForQuery, 1 second to 10 minutes.
+    pub login_timeout: Duration,
+    /// How long sessions may go on once the process is told to end, 0 to 24 hours.
+    pub drain_timeout: Duration,
+    /// The oldest TLS version that clients may use.
+    pub tls_min_version: TlsVersion,
+    /// How logs are written.
+    pub log: LogSpec,
+    /// Where metrics and health are served.
+    pub admin: AdminListen,
+    /// How much anybody may take.
+    pub limits: LimitsSpec,
+    /// Named sets of networks.
+    pub tags: BTreeMap<TagName, Networks>,
+    /// Who is closed on at accept, whatever the projects say.
+    pub deny: Networks,
+    /// The projects.
+    pub projects: BTreeMap<ProjectName, ProjectSpec>,
+    /// What an operator should know about this configuration.
+    pub warnings: Vec<Problem>,
+    /// The files that it was read from: `proxy.toml` and all that it names.
+    pub files: Vec<SourceFile>,
+    effective: Effective,
+}
+
+/// The oldest TLS version that clients may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSpec {
+    /// As what.
+    pub format: LogFormat,
+    /// How much.
+    pub level: LogLevel,
+}
+
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The least important events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// What failed and needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happened to whom.
+    Info,
+    /// What helps to find a fault.
+    Debug,
+}
+
+impl Words for TlsVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+}
+
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+    ];
+}
+
+impl Words for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+    ];
+}
+
+impl Config {
+    /// Reads a file and all that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, and the files which may put it right when they change.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let unreadable = |files: Vec<SourceFile>, why: &dyn std::fmt::Display| {
+            let message = format!("{}: {why}", path.display());
+            ConfigErrors::new(vec![Problem::of_file(message)], files)
+        };
+        let absolute = std::path::absolute(path).map_err(|error| unreadable(vec![], &error))?;
+        let file = SourceFile::look(&absolute);
+        let text = files::read_text(&absolute, MAX_FILE)
+            .map_err(|error| unreadable(vec![file.clone()], &error))?;
+        if absolute.to_str().is_none() {
+            return Err(unreadable(vec![file], &"the path is not UTF-8"));
+        }
+        let directory = absolute.parent().unwrap_or(&absolute);
+        read(Document::new(path, &text), directory, vec![file])
+    }
+
+    /// Reads a text as if it stood in the file `origin`, whose directory relative paths start at.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
+        let directory = origin.parent().unwrap_or(origin);
+        read(Document::new(origin, text), directory, Vec::new())
+    }
+
+    /// A configuration of one project, from the command line.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn quick(spec: &QuickSpec) -> Result<Self, ConfigErrors> {
+        let text = spec.to_toml();
+        read(
+            Document::new(Path::new("the command line"), &text),
+            Path::new(""),
+            Vec::new(),
+        )
+    }
+
+    /// Every key with the value in force, as TOML that can be read again. Relative paths are
+    /// resolved, and a secret shows no more than that there is one.
+    #[must_use]
+    pub fn effective_toml(&self) -> String {
+        self.effective.to_string()
+    }
+}
+
+fn read(
+    document: Document<'_>,
+    directory: &Path,
+    files: Vec<SourceFile>,
+) -> Result<Config, ConfigErrors> {
+    let (table, syntax) = DeTable::parse_recoverable(document.text());
+    let mut reader = Reader::new(document, directory);
+    reader.files = files;
+    // After a syntax error the rest of the table is a guess, and so would be what is wrong with it;
+    // a key that is there twice leaves no doubt about the others.
+    let is_whole = syntax
+        .iter()
+        .all(|error| error.message() == "duplicate key");
+    for error in syntax {
+        let span = error.span().unwrap_or_default();
+        reader.refuse_syntax(&span, error.message());
+    }
+    let config = if is_whole {
+        reader.root(&table, read_root)
+    } else {
+        None
+    };
+    let Reader {
+        problems,
+        warnings,
+        files,
+        effective,
+        ..
+    } = reader;
+    match config {
+        Some(config) if problems.is_empty() => Ok(Config {
+            warnings,
+            files,
+            effective,
+            ..config
+        }),
+        Some(_) | None => Err(ConfigErrors::new(problems, files)),
+    }
+}
+
+fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
+    let mut named = Vec::new();
+    let mut listeners = listener::read_listen(root);
+    let certs = root.or("certs", root.reader.resolve("certs"));
+    let default_project: Option<At<ProjectName>> = root.optional("default_project");
+    let name = default_project
+        .as_ref()
+        .map(|project| project.value.clone());
+    named.extend(default_project);
+    let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+    let half_a_minute = Duration::from_secs(30);
+    let login_timeout = root.or_within("login_timeout", half_a_minute, &seconds(1, 600));
+    let drain_timeout = root.or_within("drain_timeout", half_a_minute, &seconds(0, 86_400));
+    let deny = root.or("deny", rules::NetworkList::default()).collect();
+    listener::read_listeners(root, &mut listeners, &mut named);
+    let tls_min_version = root.table("tls", |tls| tls.or("min_version", Word(TlsVersion::V1_2)).0);
+    let log = root.table("log", |log| LogSpec {
+        format: log.or("format", Word(LogFormat::Auto)).0,
+        level: log.or("level", Word(LogLevel::Info)).0,
+    });
+    let admin = root.table("admin", |admin| admin.or("listen", AdminListen::default()));
+    let limits = root.table("limits", limits::read);
+    let tags = root.table("tags", rules::read_tags);
+    let mut shared = Projects::new(&tags, &limits);
+    let projects = root.each_named("project", |name, section| shared.read(name, section));
+    refuse_unknown_projects(root, &named, &shared);
+    let projects = projects
+        .into_iter()
+        .map(|spec| spec.map(|spec| (spec.name.clone(), spec)));
+    Some(Config {
+        projects: projects.collect::<Option<_>>()?,
+        default_project: name,
+        effective: Effective::default(),
+        warnings: Vec::new(),
+        files: Vec::new(),
+        listeners,
+        certs,
+        login_timeout,
+        drain_timeout,
+        tls_min_version,
+        log,
+        admin,
+        limits,
+        tags,
+        deny,
+    })
+}
+
+fn refuse_unknown_projects(
+    root: &mut Section<'_, '_>,
+    named: &[At<ProjectName>],
+    projects: &Projects<'_>,
+) {
+    let known: Vec<_> = projects.names.iter().map(ToString::to_string).collect();
+    for At { value: name, spot } in named {
+        let Some(spot) = spot.as_ref().filter(|_| !projects.names.contains(name)) else {
+            continue;
+        };
+        let help = match nearest(name.as_str(), &known) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("define it as [project.{name}]"),
+        };
+        root.reader
+            .refuse_with(spot, format!("there is no project {name}"), &help);
+    }
+}

@@ -1,0 +1,85 @@
+//! The files that a configuration is made of.
+
+use std::fs::{self, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A file that a configuration was read from, or would have been had it been there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceFile {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+impl SourceFile {
+    /// Notes what the file looks like now: taken before it is read, so that a change during the
+    /// reading is seen as one.
+    #[must_use]
+    pub fn look(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            stamp: Stamp::of(path),
+        }
+    }
+
+    /// The file's path, absolute if the configuration was loaded from a file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file looks different now; a file that came or went does.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.stamp != Stamp::of(&self.path)
+    }
+}
+
+/// What a file looks like from outside, through any symbolic link: nothing if it can't be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Stamp(Option<Seen>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Seen {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|metadata| Seen::of(&metadata)))
+    }
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes as UTF-8.
+///
+/// # Errors
+/// What the system says, or that the file is too large or not UTF-8.
+pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let file = fs::File::open(path)?;
+    let mut text = String::new();
+    file.take(limit.saturating_add(1))
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::other(format!(
+            "the file is larger than {limit} bytes"
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,355 @@
+//! `[project.NAME]`: who may come in, by which names, and where they are sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::files::SourceFile;
+use super::limits::LimitsSpec;
+use super::problem::Place;
+use super::reader::Section;
+use super::revision::Revision;
+use super::rules::{Networks, RuleList, RuleSpec, refuse_unknown_tags};
+use super::value::{At, Value, Word, Words};
+use crate::address::{BackendAddr, Host, HostName};
+use crate::gate::rule::TagName;
+use crate::id::ProjectName;
+
+/// A project as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectSpec {
+    /// Its name.
+    pub name: ProjectName,
+    /// The names and addresses by which clients reach it: at least one, the names of no other
+    /// project.
+    pub hosts: Vec<Host>,
+    /// Who may come in: the rules of `allow`, then those of `deny`, each in the order of writing.
+    pub rules: Vec<RuleSpec>,
+    /// Whether those whom the rules deny are let in, and logged and counted as what they are.
+    pub observe: bool,
+    /// What becomes of sessions that a change of the rules would no longer let in.
+    pub on_revoke: OnRevoke,
+    /// Whether those who are refused are told why.
+    pub refusal: RefusalMode,
+    /// The PostgreSQL server behind it.
+    pub backend: BackendSpec,
+    /// The user's own certificate, in place of one from the project's CA.
+    pub certificate: Option<OwnCertificate>,
+    /// Sessions at once, 1 to 1,000,000.
+    pub max_sessions: u32,
+}
+
+impl ProjectSpec {
+    /// The revision of the project's rules: equal for equal lists, wherever they are kept.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision::of(self.rules.iter().map(|spec| &spec.rule))
+    }
+}
+
+/// A backend and how it is dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendSpec {
+    /// Where it listens.
+    pub addr: BackendAddr,
+    /// What TLS must prove; never anything but `Disable` over a Unix socket.
+    pub sslmode: SslMode,
+    /// The roots, PEM: there exactly if `sslmode` verifies.
+    pub sslrootcert: Option<PathBuf>,
+    /// How long one attempt to connect may take, 100 ms to 1 minute.
+    pub connect_timeout: Duration,
+}
+
+/// A certificate chain and key that the gate doesn't issue itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The chain, leaf first, PEM.
+    pub chain: PathBuf,
+    /// The leaf's private key, PEM.
+    pub key: PathBuf,
+}
+
+/// What becomes of sessions that a change of the rules would no longer let in (T27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnRevoke {
+    /// They end within a second.
+    Cut,
+    /// They stay until they end by themselves.
+    Keep,
+}
+
+/// Whether those who are refused are told why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalMode {
+    /// By a FATAL inside TLS, within a budget per source.
+    Explain,
+    /// By a close before TLS, always.
+    Drop,
+}
+
+/// How much a backend must prove, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslMode {
+    /// Plaintext.
+    Disable,
+    /// Encrypted, with no proof of who it is.
+    Require,
+    /// A chain to a root in `sslrootcert`.
+    VerifyCa,
+    /// A chain to a root in `sslrootcert`, for the host that was dialled.
+    VerifyFull,
+}
+
+impl Words for OnRevoke {
+    const WORDS: &'static [(&'static str, Self)] = &[("cut", Self::Cut), ("keep", Self::Keep)];
+}
+
+impl Words for RefusalMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("explain", Self::Explain), ("drop", Self::Drop)];
+}
+
+impl Words for SslMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disable", Self::Disable),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
+}
+
+/// What the projects of one file share while they are read.
+pub(super) struct Projects<'c> {
+    tags: &'c BTreeMap<TagName, Networks>,
+    limits: &'c LimitsSpec,
+    /// The projects' names, also of those that are not all there.
+    pub(super) names: BTreeSet<ProjectName>,
+    /// Every host name with the project that has it and the place where it says so.
+    taken: BTreeMap<HostName, (ProjectName, Place)>,
+}
+
+impl<'c> Projects<'c> {
+    pub(super) const fn new(tags: &'c BTreeMap<TagName, Networks>, limits: &'c LimitsSpec) -> Self {
+        Self {
+            tags,
+            limits,
+            names: BTreeSet::new(),
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// Reads one project; none if it isn't all there. Every key is read before any is missed.
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        section: &mut Section<'_, '_>,
+    ) -> Option<ProjectSpec> {
+        let name = match name.parse::<ProjectName>() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                section.reader.refuse(&section.spot, error);
+                None
+            }
+        };
+        self.names.extend(name.clone());
+        let hosts = self.read_hosts(name.as_ref(), section);
+        let allow = section.required::<RuleList<false>>(
+            "allow",
+            "say whom to let in: \
+            allow = [\"203.0.113.0/24\"], or [\"nowhere\"] for nobody yet",
+        );
+        let deny = section.or("deny", RuleList::<true>::default());
+        let rules = allow.map(|allow| self.join_rules(section, allow, deny));
+        let observe = section.or("observe", false);
+        let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
+        let Word(refusal) = section.or("refusal", Word(RefusalMode::Explain));
+        let backend = read_backend(section);
+        let certificate = read_certificate(section);
+        let max_sessions = section.or_within(
+            "max_sessions",
+            self.limits.sessions_per_project,
+            &(1..=1_000_000),
+        );
+        Some(ProjectSpec {
+            name: name?,
+            hosts: hosts?,
+            rules: rules?,
+            observe,
+            on_revoke,
+            refusal,
+            backend: backend?,
+            certificate,
+            max_sessions,
+        })
+    }
+
+    fn join_rules(
+        &self,
+        section: &mut Section<'_, '_>,
+        allow: RuleList<false>,
+        deny: RuleList<true>,
+    ) -> Vec<RuleSpec> {
+        let mut rules: Vec<_> = allow.into_specs().collect();
+        refuse_unknown_tags(section, "allow", self.tags, &rules);
+        let deny: Vec<_> = deny.into_specs().collect();
+        refuse_unknown_tags(section, "deny", self.tags, &deny);
+        rules.extend(deny);
+        rules
+    }
+
+    fn read_hosts(
+        &mut self,
+        project: Option<&ProjectName>,
+        section: &mut Section<'_, '_>,
+    ) -> Option<Vec<Host>> {
+        let help =
+            "the names in its clients' connection strings: hosts = [\"acme.db.example.com\"]";
+        let hosts: Vec<At<Host>> = section.required("hosts", help)?;
+        if hosts.is_empty() {
+            let spot = section.child("hosts");
+            section
+                .reader
+                .refuse_with(&spot, "a project has at least one host", help);
+        }
+        for At { value, spot } in &hosts {
+            // An address never comes as server_name, so two projects may state the same one.
+            let (Host::Name(host), Some(spot)) = (value, spot) else {
+                continue;
+            };
+            let Some(project) = project else { continue };
+            let here = (project.clone(), section.reader.place(spot));
+            let Some((other, place)) = self.taken.insert(host.clone(), here) else {
+                continue;
+            };
+            section
+                .reader
+                .refuse(spot, format!("{host} is taken by {other}, at {place}"));
+        }
+        Some(hosts.into_iter().map(|host| host.value).collect())
+    }
+}
+
+fn read_backend(section: &mut Section<'_, '_>) -> Option<BackendSpec> {
+    let help = "the server behind the gate: backend = \"postgres://10.0.0.5:5432\"";
+    let addr: Option<BackendAddr> = section.required("backend", help);
+    let is_local = addr.as_ref().is_none_or(is_local);
+    let default = if is_local {
+        SslMode::Disable
+    } else {
+        SslMode::VerifyFull
+    };
+    let Word(sslmode) = section.or("sslmode", Word(default));
+    let sslrootcert: Option<At<PathBuf>> = section.optional("sslrootcert");
+    refuse_contradiction(section, addr.as_ref(), sslmode);
+    check_file(section, sslrootcert.as_ref());
+    let within = Duration::from_millis(100)..=Duration::from_secs(60);
+    let connect_timeout = section.or_within("connect_timeout", Duration::from_secs(5), &within);
+    let sslrootcert = sslrootcert.map(|path| path.value);
+    Some(BackendSpec {
+        addr: addr?,
+        sslmode,
+        sslrootcert,
+        connect_timeout,
+    })
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_local(addr: &BackendAddr) -> bool {
+    match addr {
+        BackendAddr::Unix { .. } => true,
+        BackendAddr::Tcp {
+            host: Host::Address(ip),
+            ..
+        } => ip.to_canonical().is_loopback(),
+        BackendAddr::Tcp {
+            host: Host::Name(name),
+            ..
+        } => name.as_str() == "localhost",
+    }
+}
+
+fn refuse_contradiction(
+    section: &mut Section<'_, '_>,
+    addr: Option<&BackendAddr>,
+    sslmode: SslMode,
+) {
+    let verifies = match sslmode {
+        SslMode::Disable | SslMode::Require => false,
+        SslMode::VerifyCa | SslMode::VerifyFull => true,
+    };
+    let word = Word(sslmode).show();
+    let is_unix = addr.is_some_and(|addr| addr.socket_path().is_some());
+    if is_unix && sslmode != SslMode::Disable {
+        let spot = section.child("sslmode");
+        let message = format!("sslmode = {word} over a Unix socket, where PostgreSQL has no TLS");
+        section.reader.refuse(&spot, message);
+    }
+    let has_root = section.has("sslrootcert");
+    if verifies && !has_root {
+        let spot = section.child(if section.has("sslmode") {
+            "sslmode"
+        } else {
+            "backend"
+        });
+        let default = if section.has("sslmode") {
+            ""
+        } else {
+            ", the default for this backend,"
+        };
+        section.reader.refuse_with(
+            &spot,
+            format!("sslmode = {word}{default} needs sslrootcert"),
+            "set sslrootcert to the file of the server's CA, or sslmode to what the network between \
+             the gate and the server calls for",
+        );
+    }
+    if !verifies && has_root {
+        let spot = section.child("sslrootcert");
+        let help = "set sslmode to \"verify-full\" or \"verify-ca\", or remove this";
+        section
+            .reader
+            .refuse_with(&spot, format!("not used by sslmode = {word}"), help);
+    }
+}
+
+fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
+    let chain: Option<At<PathBuf>> = section.optional("certificate");
+    let key: Option<At<PathBuf>> = section.optional("key");
+    for (one, path, other) in [("certificate", &chain, "key"), ("key", &key, "certificate")] {
+        if section.has(one) && !section.has(other) {
+            let spot = section.child(one);
+            let message = format!("\"{one}\" without \"{other}\"");
+            section
+                .reader
+                .refuse_with(&spot, message, "set both, or none of them");
+        }
+        check_file(section, path.as_ref());
+    }
+    Some(OwnCertificate {
+        chain: chain?.value,
+        key: key?.value,
+    })
+}
+
+/// Refuses a path at which there is no file that can be read.
+fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf>>) {
+    let Some(At {
+        value: path,
+        spot: Some(spot),
+    }) = path
+    else {
+        return;
+    };
+    section.reader.files.push(SourceFile::look(path));
+    let is_file = File::open(path).and_then(|file| Ok(file.metadata()?.is_file()));
+    match is_file {
+        Ok(true) => {}
+        Ok(false) => section
+            .reader
+            .refuse(spot, format!("{} is not a file", path.display())),
+        Err(error) => section
+            .reader
+            .refuse(spot, format!("{}: {error}", path.display())),
+    }
+}
