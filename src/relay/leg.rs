@@ -1,0 +1,86 @@
+//! The backend's side of a session: a socket of one of three kinds.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client;
+
+/// A connection to a backend, ready for the session's bytes.
+#[derive(Debug)]
+pub enum BackendStream {
+    /// TCP in clear.
+    Tcp(TcpStream),
+    /// A Unix socket, in clear.
+    Unix(UnixStream),
+    /// TLS over TCP, its handshake done and the backend verified as the project demands. Boxed,
+    /// so that a session with a plain backend doesn't keep room for a second TLS state.
+    Tls(Box<client::TlsStream<TcpStream>>),
+}
+
+impl BackendStream {
+    /// Makes the close that follows tell the backend of a reset instead of an end (T16). A Unix
+    /// socket has no such message; there this does nothing.
+    pub(super) fn reset_on_close(&self) {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Unix(_) => return,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        // It fails only on a socket that is already dead, which needs no reset.
+        drop(tcp.set_zero_linger());
+    }
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! delegate {
+    ($stream:expr, $method:ident ( $($argument:expr),* )) => {
+        match $stream.get_mut() {
+            BackendStream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            BackendStream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+            BackendStream::Tls(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for BackendStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for BackendStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
