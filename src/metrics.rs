@@ -4,6 +4,8 @@
 //! when the last handle on a project goes, its series go with it. Label values are bounded: the
 //! names of known projects, and words of ours.
 
+mod series;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -14,102 +16,13 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use self::series::{
+    ACCEPTED, BACKEND_CONNECT, BUILD, BYTES, CANCELS, CERTIFICATE_EXPIRY, HANDSHAKE, LAST_RELOAD,
+    LOGIN, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
+};
+pub use self::series::{SERIES, Series};
 use crate::id::ProjectName;
 use crate::refusal::Reason;
-
-/// One series: what is exported under a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Series {
-    /// Its name.
-    pub name: &'static str,
-    /// The names of its labels.
-    pub labels: &'static [&'static str],
-    /// What it tells.
-    pub help: &'static str,
-}
-
-const fn series(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Series {
-    Series { name, labels, help }
-}
-
-const ACCEPTED: Series = series(
-    "portcullis_connections_accepted_total",
-    &[],
-    "Connections accepted, whatever became of them.",
-);
-const REFUSALS: Series = series(
-    "portcullis_refusals_total",
-    &["project", "reason"],
-    "Logins that ended before the relay began; project is empty where none was known.",
-);
-const SESSIONS: Series = series("portcullis_sessions", &["project"], "Sessions open now.");
-const SESSIONS_TOTAL: Series = series(
-    "portcullis_sessions_total",
-    &["project"],
-    "Sessions opened: logins that succeeded.",
-);
-const BYTES: Series = series(
-    "portcullis_bytes_total",
-    &["project", "direction"],
-    "Bytes relayed, after TLS; direction is to_backend or to_client.",
-);
-const HANDSHAKE: Series = series(
-    "portcullis_handshake_seconds",
-    &[],
-    "Time of TLS handshakes with clients that succeeded.",
-);
-const LOGIN: Series = series(
-    "portcullis_login_seconds",
-    &[],
-    "Time from accept to the backend's first ReadyForQuery.",
-);
-const BACKEND_CONNECT: Series = series(
-    "portcullis_backend_connect_seconds",
-    &[],
-    "Time to connect a backend, its TLS included.",
-);
-const CANCELS: Series = series(
-    "portcullis_cancels_total",
-    &["result"],
-    "Cancel requests; result is forwarded, unknown_key, denied or failed.",
-);
-const CERTIFICATE_EXPIRY: Series = series(
-    "portcullis_certificate_expiry_seconds",
-    &["project"],
-    "Time until the project's certificate expires; negative afterwards.",
-);
-const RELOADS: Series = series(
-    "portcullis_config_reloads_total",
-    &["result"],
-    "Reloads of the configuration; result is ok or error.",
-);
-const LAST_RELOAD: Series = series(
-    "portcullis_config_last_reload_successful",
-    &[],
-    "Whether the last reload of the configuration succeeded: 1 or 0.",
-);
-const BUILD: Series = series(
-    "portcullis_build_info",
-    &["version"],
-    "Always 1; the label tells the version.",
-);
-
-/// Every series that there is.
-pub const SERIES: [Series; 13] = [
-    ACCEPTED,
-    REFUSALS,
-    SESSIONS,
-    SESSIONS_TOTAL,
-    BYTES,
-    HANDSHAKE,
-    LOGIN,
-    BACKEND_CONNECT,
-    CANCELS,
-    CERTIFICATE_EXPIRY,
-    RELOADS,
-    LAST_RELOAD,
-    BUILD,
-];
 
 /// Upper bounds of the histograms, in seconds: from a handshake on the same host to the longest
 /// login that a gate would bear.
