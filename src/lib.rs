@@ -1,7 +1,8 @@
 //! Portcullis, the gate in front of PostgreSQL.
 
 pub mod address;
-pub mod config;
-pub mod gate;
+pub mod admin;
 pub mod id;
-pub mod relay;
+pub mod metrics;
+pub mod refusal;
+pub mod wire;

@@ -1,0 +1,219 @@
+//! The table of reasons: SQLSTATE, label, fault, and what to tell the client.
+
+/// Whose fault a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's: it did, or is, what isn't allowed.
+    Client,
+    /// The backend's.
+    Backend,
+    /// The gate's, or its configuration's.
+    Gate,
+}
+
+/// A refusal without the particulars of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the same as the variants of Refusal")]
+pub enum Reason {
+    PlaintextRefused,
+    UnencryptedData,
+    DirectTlsWithoutAlpn,
+    TlsFailed,
+    AddressDenied,
+    UnknownProject,
+    NoProject,
+    ProjectConflict,
+    TooMany,
+    BackendDown,
+    BackendTls,
+    BackendLost,
+    BackendViolation,
+    RefusedByBackend,
+    ScramNeedsSameLeaf,
+    ProtocolViolation,
+    UnsupportedProtocol,
+    LoginTimedOut,
+    Draining,
+    ClientGone,
+    UnknownCancelKey,
+}
+
+impl Reason {
+    /// Every reason, in the order in which a login meets them.
+    pub const ALL: [Self; 21] = [
+        Self::PlaintextRefused,
+        Self::UnencryptedData,
+        Self::DirectTlsWithoutAlpn,
+        Self::TlsFailed,
+        Self::AddressDenied,
+        Self::UnknownProject,
+        Self::NoProject,
+        Self::ProjectConflict,
+        Self::TooMany,
+        Self::BackendDown,
+        Self::BackendTls,
+        Self::BackendLost,
+        Self::BackendViolation,
+        Self::RefusedByBackend,
+        Self::ScramNeedsSameLeaf,
+        Self::ProtocolViolation,
+        Self::UnsupportedProtocol,
+        Self::LoginTimedOut,
+        Self::Draining,
+        Self::ClientGone,
+        Self::UnknownCancelKey,
+    ];
+
+    /// By which a client library decides what to do (T22); none where the gate says nothing,
+    /// because it can't be read, would be misread, or must not be said.
+    #[must_use]
+    pub const fn sqlstate(self) -> Option<&'static str> {
+        match self {
+            // invalid_authorization_specification: libpq does not go on to its next host
+            Self::PlaintextRefused
+            | Self::AddressDenied
+            | Self::UnknownProject
+            | Self::NoProject
+            | Self::ProjectConflict
+            | Self::ScramNeedsSameLeaf => Some("28000"),
+            // too_many_connections
+            Self::TooMany => Some("53300"),
+            // cannot_connect_now: libpq goes on to its next host
+            Self::BackendDown | Self::BackendLost | Self::Draining => Some("57P03"),
+            // sqlclient_unable_to_establish_sqlconnection
+            Self::BackendTls => Some("08001"),
+            // protocol_violation
+            Self::BackendViolation | Self::ProtocolViolation => Some("08P01"),
+            // feature_not_supported, as PostgreSQL says to an unknown major version
+            Self::UnsupportedProtocol => Some("0A000"),
+            // query_canceled, as PostgreSQL says at authentication_timeout
+            Self::LoginTimedOut => Some("57014"),
+            Self::UnencryptedData
+            | Self::DirectTlsWithoutAlpn
+            | Self::TlsFailed
+            | Self::RefusedByBackend
+            | Self::ClientGone
+            | Self::UnknownCancelKey => None,
+        }
+    }
+
+    /// The value of the label `reason` in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PlaintextRefused => "plaintext_refused",
+            Self::UnencryptedData => "unencrypted_data",
+            Self::DirectTlsWithoutAlpn => "direct_tls_without_alpn",
+            Self::TlsFailed => "tls_failed",
+            Self::AddressDenied => "address_denied",
+            Self::UnknownProject => "unknown_project",
+            Self::NoProject => "no_project",
+            Self::ProjectConflict => "project_conflict",
+            Self::TooMany => "too_many",
+            Self::BackendDown => "backend_down",
+            Self::BackendTls => "backend_tls",
+            Self::BackendLost => "backend_lost",
+            Self::BackendViolation => "backend_violation",
+            Self::RefusedByBackend => "refused_by_backend",
+            Self::ScramNeedsSameLeaf => "scram_needs_same_leaf",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::UnsupportedProtocol => "unsupported_protocol",
+            Self::LoginTimedOut => "login_timed_out",
+            Self::Draining => "draining",
+            Self::ClientGone => "client_gone",
+            Self::UnknownCancelKey => "unknown_cancel_key",
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::PlaintextRefused
+            | Self::UnencryptedData
+            | Self::DirectTlsWithoutAlpn
+            | Self::TlsFailed
+            | Self::AddressDenied
+            | Self::UnknownProject
+            | Self::NoProject
+            | Self::ProjectConflict
+            | Self::RefusedByBackend
+            | Self::ProtocolViolation
+            | Self::UnsupportedProtocol
+            | Self::LoginTimedOut
+            | Self::ClientGone
+            | Self::UnknownCancelKey => Fault::Client,
+            Self::BackendDown | Self::BackendTls | Self::BackendLost | Self::BackendViolation => {
+                Fault::Backend
+            }
+            Self::TooMany | Self::ScramNeedsSameLeaf | Self::Draining => Fault::Gate,
+        }
+    }
+
+    /// What happened, where there are no particulars.
+    #[must_use]
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::PlaintextRefused => "this server requires TLS",
+            Self::UnencryptedData => "received unencrypted data after SSLRequest",
+            Self::DirectTlsWithoutAlpn => "direct TLS without ALPN \"postgresql\"",
+            Self::TlsFailed => "the TLS handshake failed",
+            Self::AddressDenied => "the client's address is not allowed to the project",
+            Self::UnknownProject => "no such project",
+            Self::NoProject => "the connection names no project",
+            Self::ProjectConflict => "the connection names two different projects",
+            Self::TooMany => "too many connections",
+            Self::BackendDown => "the database server can't be reached",
+            Self::BackendTls => "the database server can't be trusted",
+            Self::BackendLost => "the database server closed the connection",
+            Self::BackendViolation => "the database server broke the protocol",
+            Self::RefusedByBackend => "the database server refused the login",
+            Self::ScramNeedsSameLeaf => {
+                "SCRAM can't be bound to this TLS connection: the database server has another certificate than the gate"
+            }
+            Self::ProtocolViolation => "the client broke the protocol",
+            Self::UnsupportedProtocol => "the client speaks another protocol than 3",
+            Self::LoginTimedOut => "canceling authentication due to timeout",
+            Self::Draining => "the gate is shutting down",
+            Self::ClientGone => "the client went away",
+            Self::UnknownCancelKey => "no session has this cancel key",
+        }
+    }
+
+    /// What to do about it, said to the client.
+    #[must_use]
+    pub const fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::PlaintextRefused => Some(
+                "Set sslmode=require in the connection string; or better sslmode=verify-full, with sslrootcert naming the project's ca.crt.",
+            ),
+            // One hint for both, so that neither tells whether the project exists (T29).
+            Self::AddressDenied | Self::UnknownProject => Some(
+                "Check the host name in the connection string. If it is right, ask whoever runs the gate to add your address to the project's allow list.",
+            ),
+            Self::NoProject => Some(
+                "Connect to the project's host name with sslmode=require or stronger (and sslsni not 0), so that TLS carries it as server_name; or set options='-c portcullis.project=NAME'.",
+            ),
+            Self::ProjectConflict => Some(
+                "Take portcullis.project out of \"options\", or connect to the host name of the project that it names.",
+            ),
+            Self::TooMany => Some("Close connections that are not in use, or try again later."),
+            Self::BackendDown | Self::BackendLost | Self::Draining => Some("Try again later."),
+            Self::BackendTls | Self::BackendViolation => {
+                Some("Give the reference to whoever runs the gate.")
+            }
+            Self::ScramNeedsSameLeaf => Some(
+                "Either give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
+            ),
+            Self::UnencryptedData
+            | Self::DirectTlsWithoutAlpn
+            | Self::TlsFailed
+            | Self::RefusedByBackend
+            | Self::ProtocolViolation
+            | Self::UnsupportedProtocol
+            | Self::LoginTimedOut
+            | Self::ClientGone
+            | Self::UnknownCancelKey => None,
+        }
+    }
+}
