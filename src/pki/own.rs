@@ -116,3 +116,6 @@ impl<'a> Chain<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,6 @@ pub(super) fn provider() -> CryptoProvider {
         ..aws_lc_rs::default_provider()
     }
 }
+
+#[cfg(test)]
+mod tests;
