@@ -1,127 +1,173 @@
 //! The data path: a session's bytes between client and backend, nothing added, dropped or changed.
+//!
+//! Each way of a session goes by itself, and ends by itself (T16): [`upload`](self) from the client
+//! to the backend, download back. A way reads only when everything read before has left for the
+//! other side (T17), so a session holds at most one buffer's worth of bytes each way, inside its
+//! TLS state, and none while it idles.
 
+mod boundary;
+mod buffer;
+mod closed;
 mod control;
 mod leg;
+mod patience;
+mod way;
 
-use std::fmt;
-use std::io;
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
+use boundary::MessageBoundary;
+use leg::ClientLeg;
+use patience::Patience;
+use way::Way;
+
+pub use closed::{Closed, ClosedBy, Why};
 pub use control::{Control, Cut};
-pub use leg::BackendStream;
+pub use leg::{BackendStream, ClientStream};
 
-/// A client's connection: always TLS, its handshake done.
-pub type ClientStream = tokio_rustls::server::TlsStream<TcpStream>;
-
-/// Relays until both sides have ended, one of them broke, or the session was cut through `control`.
+/// Relays from the backend's ReadyForQuery on, until both sides have ended, one of them broke, or
+/// the session was cut through `control`.
 ///
 /// Bytes that either stream has already decrypted are relayed first. Both sockets should have
-/// TCP_NODELAY set. The future is one flat state of about 1.4 KB with no I/O buffer in it;
-/// dropping it closes both sides.
-#[must_use = "a relay does nothing unless it is polled"]
+/// TCP_NODELAY set. The future holds the legs and about 100 bytes, no I/O buffer; dropping it
+/// closes both sides.
 pub fn relay(client: ClientStream, backend: BackendStream, control: Arc<Control>) -> Relay {
+    let mut boundary = MessageBoundary::default();
+    boundary.observe(b"Z\0\0\0\x05I");
     Relay {
-        client,
-        backend,
+        client: ClientLeg::new(client),
+        backend: Some(backend),
+        upload: Way::Open,
+        download: Way::Open,
+        boundary,
+        broken: None,
+        ended: None,
+        patience: Patience::default(),
         control,
     }
 }
 
-/// A running session, as [`relay`] starts it.
+/// A running session, made by [`relay`].
 #[derive(Debug)]
+#[must_use = "a relay does nothing unless it is polled"]
 pub struct Relay {
-    client: ClientStream,
-    backend: BackendStream,
+    client: ClientLeg,
+    /// None once the session was cut.
+    backend: Option<BackendStream>,
+    upload: Way,
+    download: Way,
+    boundary: MessageBoundary,
+    /// The leg that can no longer be written to. The other one ends by RST, too.
+    broken: Option<Leg>,
+    /// What ended the session first.
+    ended: Option<(ClosedBy, Why)>,
+    patience: Patience,
     control: Arc<Control>,
+}
+
+/// One of a session's two connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leg {
+    Client,
+    Backend,
 }
 
 impl Future for Relay {
     type Output = Closed;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Closed> {
-        let _ = (&self.client, &self.backend, &self.control);
-        Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        let this = &mut *self;
+        this.poll_cut(cx);
+        loop {
+            let before = (this.upload, this.download);
+            let upload_has_ended = this.poll_upload(cx).is_ready();
+            let download_has_ended = this.poll_download(cx).is_ready();
+            // What one way found out can have changed what the other one has to wait for.
+            if (upload_has_ended && download_has_ended) || (this.upload, this.download) == before {
+                break;
+            }
+        }
+        if this.is_over() {
+            return Poll::Ready(this.close());
+        }
+        let moved = this.control.client_to_backend() + this.control.backend_to_client();
+        let limit = patience::limit(this.upload, this.download, this.broken.is_some());
+        this.patience
+            .poll_spent(cx, limit, moved)
+            .map(|()| this.give_up())
     }
 }
 
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
-    /// Plaintext bytes that the backend's socket took from the client.
-    pub client_to_backend: u64,
-    /// Plaintext bytes that were encrypted for the client.
-    pub backend_to_client: u64,
-    /// Who ended it first.
-    pub by: ClosedBy,
-    /// In which way.
-    pub why: Why,
-}
+impl Relay {
+    /// Carries out a cut: closes the backend, says the last word if it can be understood, and
+    /// leaves only the client's end of the session to wait for.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) {
+        if self.backend.is_none() {
+            return;
+        }
+        let Poll::Ready(cut) = self.control.poll_cut(cx).map(Cut::clone) else {
+            return;
+        };
+        if let Some(mut backend) = self.backend.take() {
+            // One try at close_notify: a backend that takes no more bytes gets FIN alone.
+            drop(Pin::new(&mut backend).poll_shutdown(cx));
+        }
+        self.note(ClosedBy::Gate, Why::Cut(cut.reason));
+        let listens = self.download == Way::Open && self.broken.is_none();
+        if listens && self.boundary.between_messages() {
+            // It can only fail where the flush that follows fails, too.
+            drop(self.client.encrypt(&cut.message));
+        }
+        self.upload = self.upload.abandoned();
+        if self.download == Way::Open {
+            self.download = Way::Closing;
+        }
+        self.patience.be_final(cut.grace);
+    }
 
-/// Who ended a session first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClosedBy {
-    /// The client.
-    Client,
-    /// The backend.
-    Backend,
-    /// The gate itself, by a [`Cut`].
-    Gate,
-}
-
-impl ClosedBy {
-    /// A word for a log line or a metric's label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Backend => "backend",
-            Self::Gate => "gate",
+    fn is_over(&self) -> bool {
+        match self.broken {
+            Some(Leg::Client) => self.upload == Way::Closed,
+            Some(Leg::Backend) => self.download == Way::Closed,
+            None => self.upload == Way::Closed && self.download == Way::Closed,
         }
     }
-}
 
-impl fmt::Display for ClosedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// Ends a session whose other side has had its time.
+    fn give_up(&self) -> Closed {
+        if self.download != Way::Closed {
+            // The client must not take what it got for the whole.
+            self.client.reset_on_close();
+        }
+        self.close()
     }
-}
 
-/// In which way a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// By an orderly end: close_notify on a TLS leg, FIN on a plain one.
-    Ended,
-    /// By FIN on a TLS leg, with no close_notify before it. Normal for some clients (T16).
-    Dropped,
-    /// By RST.
-    Reset,
-    /// By any other error; `InvalidData` is a violation of TLS.
-    Failed(io::ErrorKind),
-    /// By a cut, for the reason that was given with it.
-    Cut(&'static str),
-}
-
-impl Why {
-    /// A word for a log line or a metric's label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ended => "ended",
-            Self::Dropped => "dropped",
-            Self::Reset => "reset",
-            Self::Failed(io::ErrorKind::InvalidData) => "tls violation",
-            Self::Failed(_) => "failed",
-            Self::Cut(reason) => reason,
+    fn close(&self) -> Closed {
+        match self.broken {
+            Some(Leg::Client) => {
+                self.backend.iter().for_each(BackendStream::reset_on_close);
+            }
+            Some(Leg::Backend) => self.client.reset_on_close(),
+            None => {}
+        }
+        // It's over only after something ended it; the client's end is the commonest.
+        let (by, why) = self.ended.unwrap_or((ClosedBy::Client, Why::Ended));
+        Closed {
+            client_to_backend: self.control.client_to_backend(),
+            backend_to_client: self.control.backend_to_client(),
+            by,
+            why,
         }
     }
-}
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// The first thing that ended a session is what the log says; the rest follows from it.
+    fn note(&mut self, by: ClosedBy, why: Why) {
+        self.ended.get_or_insert((by, why));
     }
 }

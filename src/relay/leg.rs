@@ -1,12 +1,60 @@
-//! The backend's side of a session: a socket of one of three kinds.
+//! A session's two legs: all that the relay knows of sockets and of TLS.
 
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client;
+use tokio_rustls::{client, server};
+
+/// A client's connection: always TLS, its handshake done.
+pub type ClientStream = server::TlsStream<TcpStream>;
+
+/// The client's side of a session. Another implementation of TLS would replace this type.
+#[derive(Debug)]
+pub(super) struct ClientLeg(ClientStream);
+
+impl ClientLeg {
+    pub(super) fn new(mut stream: ClientStream) -> Self {
+        // With a limit, `encrypt` could be asked to take more than it may. What bounds it is that
+        // the relay reads on only when `poll_flush` has sent everything.
+        stream.get_mut().1.set_buffer_limit(None);
+        Self(stream)
+    }
+
+    /// Lends the next decrypted bytes, none of them at close_notify. FIN without one is
+    /// `UnexpectedEof`. Reads from the socket only when nothing decrypted is left (T15), so what
+    /// is held is at most one read's worth of records.
+    pub(super) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        Pin::new(&mut self.0).poll_fill_buf(cx)
+    }
+
+    /// Marks bytes that [`Self::poll_plaintext`] lent as relayed.
+    pub(super) fn consume(&mut self, count: usize) {
+        Pin::new(&mut self.0).consume(count);
+    }
+
+    /// Encrypts all of the bytes, to be sent by [`Self::poll_flush`].
+    pub(super) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().1.writer().write_all(bytes)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    /// Sends what is encrypted, close_notify and FIN.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    /// Makes the close that follows tell the client of a reset instead of an end (T16).
+    pub(super) fn reset_on_close(&self) {
+        // It fails only on a socket that is already dead, which needs no reset.
+        drop(self.0.get_ref().0.set_zero_linger());
+    }
+}
 
 /// A connection to a backend, ready for the session's bytes.
 #[derive(Debug)]

@@ -1,0 +1,7 @@
+//! The relay between real sockets and real TLS peers.
+
+mod cuts;
+mod endings;
+mod fairness;
+mod fixture;
+mod transfer;

@@ -1,0 +1,230 @@
+//! The two ways of a session: how each moves bytes, ends, and breaks.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{ClosedBy, Leg, Relay, Why, buffer};
+
+/// The most bytes that a way moves before other tasks of its thread have a turn.
+const TURN: usize = 4 * buffer::SIZE;
+
+/// How far one way of a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its source may have more.
+    Open,
+    /// Its source has ended; its sink is still to be sent the rest, and the end.
+    Closing,
+    /// Its sink takes no more; what the source still sends is dropped, so that neither a full
+    /// socket nor an RST over unread bytes keeps the other way from its end.
+    Discarding,
+    /// Nothing is left to do.
+    Closed,
+}
+
+impl Way {
+    /// The way when its sink takes no more.
+    pub(super) const fn abandoned(self) -> Self {
+        match self {
+            Self::Open | Self::Closing | Self::Discarding => Self::Discarding,
+            Self::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Relay {
+    /// Moves bytes from the client to the backend until one of them makes it wait or it has ended.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut moved = 0;
+        while moved < TURN {
+            match self.upload {
+                Way::Open => moved += ready!(self.poll_upload_some(cx)),
+                Way::Closing => ready!(self.poll_end_backend(cx)),
+                Way::Discarding => match ready!(self.client.poll_plaintext(cx)) {
+                    Ok([]) | Err(_) => self.upload = Way::Closed,
+                    Ok(bytes) => {
+                        let count = bytes.len();
+                        self.client.consume(count);
+                        moved += count;
+                    }
+                },
+                Way::Closed => return Poll::Ready(()),
+            }
+        }
+        yield_turn(cx)
+    }
+
+    /// Moves bytes from the backend to the client until one of them makes it wait or it has ended.
+    pub(super) fn poll_download(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut moved = 0;
+        while moved < TURN {
+            match self.download {
+                Way::Open => moved += ready!(self.poll_download_some(cx)),
+                Way::Closing => ready!(self.poll_end_client(cx)),
+                Way::Discarding => match ready!(self.poll_backend(cx, |_, _| Ok(()))) {
+                    Ok(0) | Err(_) => self.download = Way::Closed,
+                    Ok(count) => moved += count,
+                },
+                Way::Closed => return Poll::Ready(()),
+            }
+        }
+        yield_turn(cx)
+    }
+
+    /// One step of an open upload: how many bytes it moved.
+    fn poll_upload_some(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let Some(backend) = &mut self.backend else {
+            self.upload = Way::Discarding;
+            return Poll::Ready(0);
+        };
+        if let Err(error) = ready!(Pin::new(&mut *backend).poll_flush(cx)) {
+            return Poll::Ready(self.cannot_write(Leg::Backend, &error));
+        }
+        let bytes = match ready!(self.client.poll_plaintext(cx)) {
+            Ok([]) => return Poll::Ready(self.has_ended(Leg::Client, Why::Ended)),
+            Ok(bytes) => bytes,
+            Err(error) => return Poll::Ready(self.cannot_read(Leg::Client, &error)),
+        };
+        match ready!(Pin::new(backend).poll_write(cx, bytes)).and_then(not_zero) {
+            Ok(count) => {
+                self.client.consume(count);
+                self.control.count_to_backend(count);
+                Poll::Ready(count)
+            }
+            Err(error) => Poll::Ready(self.cannot_write(Leg::Backend, &error)),
+        }
+    }
+
+    /// One step of an open download: how many bytes it moved.
+    fn poll_download_some(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if let Err(error) = ready!(self.client.poll_flush(cx)) {
+            return Poll::Ready(self.cannot_write(Leg::Client, &error));
+        }
+        let relayed = ready!(self.poll_backend(cx, |relay, bytes| {
+            relay.boundary.observe(bytes);
+            relay.control.count_to_client(bytes.len());
+            relay.client.encrypt(bytes)
+        }));
+        match relayed {
+            Ok(0) => Poll::Ready(self.has_ended(Leg::Backend, Why::Ended)),
+            Ok(count) => Poll::Ready(count),
+            Err(error) => Poll::Ready(self.cannot_read(Leg::Backend, &error)),
+        }
+    }
+
+    /// Reads from the backend into the thread's buffer and hands over what came; 0 at its end.
+    fn poll_backend(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Self, &[u8]) -> io::Result<()>,
+    ) -> Poll<io::Result<usize>> {
+        buffer::lend(|buffer| {
+            let Some(backend) = &mut self.backend else {
+                return Poll::Ready(Ok(0));
+            };
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(backend).poll_read(cx, &mut buffer))?;
+            take(self, buffer.filled())?;
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    /// Tells the backend that the client has ended.
+    fn poll_end_backend(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(backend) = &mut self.backend {
+            if let Err(error) = ready!(Pin::new(&mut *backend).poll_flush(cx)) {
+                self.cannot_write(Leg::Backend, &error);
+                return Poll::Ready(());
+            }
+            if self.broken.is_none() {
+                // It fails where the backend was quicker, and there is nobody left to tell.
+                drop(ready!(Pin::new(backend).poll_shutdown(cx)));
+            }
+        }
+        self.upload = Way::Closed;
+        Poll::Ready(())
+    }
+
+    /// Tells the client that the backend has ended, or the gate has cut the session.
+    fn poll_end_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.client.poll_flush(cx)) {
+            self.cannot_write(Leg::Client, &error);
+            return Poll::Ready(());
+        }
+        if self.broken.is_none() {
+            // As above.
+            drop(ready!(self.client.poll_shutdown(cx)));
+        }
+        self.download = Way::Closed;
+        Poll::Ready(())
+    }
+
+    /// A leg's orderly end ends the way that comes from it.
+    fn has_ended(&mut self, leg: Leg, why: Why) -> usize {
+        self.note(leg.into(), why);
+        *self.way_from(leg) = Way::Closing;
+        0
+    }
+
+    /// What was read before an error still goes to the other leg; then that one breaks, too.
+    fn cannot_read(&mut self, leg: Leg, error: &io::Error) -> usize {
+        let why = Why::from(error);
+        self.has_ended(leg, why);
+        if why != Why::Dropped {
+            self.broken.get_or_insert(leg);
+            let way = self.way_to(leg);
+            *way = way.abandoned();
+        }
+        0
+    }
+
+    /// A leg that can't be written to may still hold bytes that it sent before it broke; reading
+    /// on finds them, and then the end.
+    fn cannot_write(&mut self, leg: Leg, error: &io::Error) -> usize {
+        self.note(leg.into(), Why::from(error));
+        self.broken.get_or_insert(leg);
+        *self.way_to(leg) = Way::Discarding;
+        0
+    }
+
+    const fn way_from(&mut self, leg: Leg) -> &mut Way {
+        match leg {
+            Leg::Client => &mut self.upload,
+            Leg::Backend => &mut self.download,
+        }
+    }
+
+    const fn way_to(&mut self, leg: Leg) -> &mut Way {
+        match leg {
+            Leg::Client => &mut self.download,
+            Leg::Backend => &mut self.upload,
+        }
+    }
+}
+
+impl From<Leg> for ClosedBy {
+    fn from(leg: Leg) -> Self {
+        match leg {
+            Leg::Client => Self::Client,
+            Leg::Backend => Self::Backend,
+        }
+    }
+}
+
+/// Lets other tasks run before this one goes on.
+fn yield_turn(cx: &Context<'_>) -> Poll<()> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// A write of nothing would come again for ever.
+fn not_zero(count: usize) -> io::Result<usize> {
+    if count == 0 {
+        Err(io::ErrorKind::WriteZero.into())
+    } else {
+        Ok(count)
+    }
+}
