@@ -23,6 +23,7 @@ use toml::de::DeTable;
 
 use crate::gate::rule::TagName;
 use crate::id::ProjectName;
+use crate::pki::MinVersion;
 use effective::Effective;
 use problem::Document;
 use project::Projects;
@@ -33,7 +34,7 @@ pub use files::SourceFile;
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ListenerSpec};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
-pub use project::{BackendSpec, OnRevoke, OwnCertificate, ProjectSpec, RefusalMode, SslMode};
+pub use project::{BackendSpec, OwnCertificate, ProjectSpec};
 pub use quick::QuickSpec;
 pub use revision::{InvalidRevision, Revision};
 pub(crate) use rules::show_rule;
@@ -56,7 +57,7 @@ pub struct Config {
     /// How long sessions may go on once the process is told to end, 0 to 24 hours.
     pub drain_timeout: Duration,
     /// The oldest TLS version that clients may use.
-    pub tls_min_version: TlsVersion,
+    pub tls_min_version: MinVersion,
     /// How logs are written.
     pub log: LogSpec,
     /// Where metrics and health are served.
@@ -74,15 +75,6 @@ pub struct Config {
     /// The files that it was read from: `proxy.toml` and all that it names.
     pub files: Vec<SourceFile>,
     effective: Effective,
-}
-
-/// The oldest TLS version that clients may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    V1_3,
 }
 
 /// How logs are written.
@@ -118,8 +110,8 @@ pub enum LogLevel {
     Debug,
 }
 
-impl Words for TlsVersion {
-    const WORDS: &'static [(&'static str, Self)] = &[("1.2", Self::V1_2), ("1.3", Self::V1_3)];
+impl Words for MinVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
 }
 
 impl Words for LogFormat {
@@ -245,7 +237,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let drain_timeout = root.or_within("drain_timeout", half_a_minute, &seconds(0, 86_400));
     let deny = root.or("deny", rules::NetworkList::default()).collect();
     listener::read_listeners(root, &mut listeners, &mut named);
-    let tls_min_version = root.table("tls", |tls| tls.or("min_version", Word(TlsVersion::V1_2)).0);
+    let tls_min_version = root.table("tls", |tls| tls.or("min_version", Word(MinVersion::Tls12)).0);
     let log = root.table("log", |log| LogSpec {
         format: log.or("format", Word(LogFormat::Auto)).0,
         level: log.or("level", Word(LogLevel::Info)).0,

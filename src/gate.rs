@@ -2,6 +2,9 @@
 //!
 //! Everything here is a value in memory: no socket, no clock (the time is an argument), no file.
 
+pub mod allow_list;
+pub mod deny_list;
+pub mod limits;
 pub mod network;
 pub mod rule;
 pub mod trie;

@@ -7,11 +7,13 @@
 mod reason;
 
 use std::fmt;
+use std::io;
 
 use bytes::Bytes;
 
 pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
+use crate::backend::DialError;
 use crate::id::ProjectName;
 use crate::wire::ProtocolViolation;
 use crate::wire::encode::{self, FatalResponse};
@@ -20,6 +22,10 @@ use crate::wire::encode::{self, FatalResponse};
 /// be more than the client does; never a session's data (T34).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The client connected and left without a word, as health checks do (T33): not worth one.
+    Probe,
+    /// The address is on the process-wide deny list: closed on before a byte was read.
+    DenyListed,
     /// A StartupMessage came without TLS.
     PlaintextRefused,
     /// Bytes followed an SSLRequest before it was answered (T1).
@@ -49,27 +55,13 @@ pub enum Refusal {
     /// A limit is reached.
     TooMany(Limit),
     /// No backend of the project could be connected.
-    BackendDown {
-        /// By what the operator finds the details in the log.
-        reference: String,
-    },
+    BackendDown(Trouble),
     /// The backend's TLS is not what the project demands (T18).
-    BackendTls {
-        /// By what the operator finds the details in the log.
-        reference: String,
-    },
+    BackendTls(Trouble),
     /// The backend closed or broke the connection during the login.
-    BackendLost {
-        /// By what the operator finds the details in the log.
-        reference: String,
-    },
+    BackendLost(Trouble),
     /// The backend broke the protocol during the login (T20).
-    BackendViolation {
-        /// By what the operator finds the details in the log.
-        reference: String,
-        /// What it did.
-        violation: ProtocolViolation,
-    },
+    BackendViolation(Trouble),
     /// The backend refused, and its own ErrorResponse was forwarded untouched (T21).
     RefusedByBackend {
         /// The SQLSTATE that it gave, if it gave one.
@@ -99,6 +91,25 @@ pub enum Requested {
     Project(ProjectName),
 }
 
+/// Trouble with a backend. Its details are the operator's; the client reads a reference by which
+/// the operator finds them in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    reference: u32,
+    detail: String,
+}
+
+impl Trouble {
+    /// Trouble with a reference of its own.
+    #[must_use]
+    pub fn new(detail: impl fmt::Display) -> Self {
+        let mut reference = [0; 4];
+        // Without randomness every reference is 0, which is less help, but no harm.
+        drop(aws_lc_rs::rand::fill(&mut reference));
+        Self { reference: u32::from_be_bytes(reference), detail: detail.to_string() }
+    }
+}
+
 /// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -121,6 +132,8 @@ impl Refusal {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
+            Self::Probe => Reason::Probe,
+            Self::DenyListed => Reason::DenyListed,
             Self::PlaintextRefused => Reason::PlaintextRefused,
             Self::UnencryptedData => Reason::UnencryptedData,
             Self::DirectTlsWithoutAlpn => Reason::DirectTlsWithoutAlpn,
@@ -130,10 +143,10 @@ impl Refusal {
             Self::NoProject => Reason::NoProject,
             Self::ProjectConflict => Reason::ProjectConflict,
             Self::TooMany(_) => Reason::TooMany,
-            Self::BackendDown { .. } => Reason::BackendDown,
-            Self::BackendTls { .. } => Reason::BackendTls,
-            Self::BackendLost { .. } => Reason::BackendLost,
-            Self::BackendViolation { .. } => Reason::BackendViolation,
+            Self::BackendDown(_) => Reason::BackendDown,
+            Self::BackendTls(_) => Reason::BackendTls,
+            Self::BackendLost(_) => Reason::BackendLost,
+            Self::BackendViolation(_) => Reason::BackendViolation,
             Self::RefusedByBackend { .. } => Reason::RefusedByBackend,
             Self::ScramNeedsSameLeaf => Reason::ScramNeedsSameLeaf,
             Self::ProtocolViolation(ProtocolViolation::UnsupportedVersion { .. }) => {
@@ -145,6 +158,31 @@ impl Refusal {
             Self::ClientGone => Reason::ClientGone,
             Self::UnknownCancelKey => Reason::UnknownCancelKey,
         }
+    }
+
+    /// The refusal of whoever could not finish TLS: by a fault of its own, or because it left.
+    #[must_use]
+    pub fn from_tls(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::ClientGone,
+            _ => Self::TlsFailed(error.to_string()),
+        }
+    }
+
+    /// The refusal of a client whose backend can't be had.
+    #[must_use]
+    pub fn from_dial(error: &DialError) -> Self {
+        let trouble = Trouble::new(error);
+        if error.is_tls() { Self::BackendTls(trouble) } else { Self::BackendDown(trouble) }
+    }
+
+    /// The refusal of a client whose backend breaks the protocol.
+    #[must_use]
+    pub fn backend_violation(violation: ProtocolViolation) -> Self {
+        Self::BackendViolation(Trouble::new(violation))
     }
 
     /// See [`Reason::sqlstate`].
@@ -183,20 +221,22 @@ impl Refusal {
                 )
             }
             Self::TooMany(limit) => limit.message().into(),
-            Self::BackendDown { reference } => {
-                format!("the database server can't be reached (reference {reference})")
+            Self::BackendDown(Trouble { reference, .. }) => {
+                format!("the database server can't be reached (reference {reference:08x})")
             }
-            Self::BackendTls { reference } => {
-                format!("the database server can't be trusted (reference {reference})")
+            Self::BackendTls(Trouble { reference, .. }) => {
+                format!("the database server can't be trusted (reference {reference:08x})")
             }
-            Self::BackendLost { reference } => {
-                format!("the database server closed the connection (reference {reference})")
+            Self::BackendLost(Trouble { reference, .. }) => {
+                format!("the database server closed the connection (reference {reference:08x})")
             }
-            Self::BackendViolation { reference, .. } => {
-                format!("the database server broke the protocol (reference {reference})")
+            Self::BackendViolation(Trouble { reference, .. }) => {
+                format!("the database server broke the protocol (reference {reference:08x})")
             }
             Self::ProtocolViolation(violation) => violation.to_string(),
-            Self::PlaintextRefused
+            Self::Probe
+            | Self::DenyListed
+            | Self::PlaintextRefused
             | Self::UnencryptedData
             | Self::DirectTlsWithoutAlpn
             | Self::TlsFailed(_)
@@ -231,20 +271,22 @@ impl fmt::Display for Refusal {
         match self {
             Self::TlsFailed(detail) => write!(f, ": {detail}"),
             Self::UnknownProject { .. } => f.write_str(": there is no such project"),
-            Self::BackendViolation { violation, .. } => write!(f, ": {violation}"),
+            Self::BackendDown(trouble)
+            | Self::BackendTls(trouble)
+            | Self::BackendLost(trouble)
+            | Self::BackendViolation(trouble) => write!(f, ": {}", trouble.detail),
             Self::RefusedByBackend {
                 sqlstate: Some(sqlstate),
             } => write!(f, ": {sqlstate}"),
-            Self::PlaintextRefused
+            Self::Probe
+            | Self::DenyListed
+            | Self::PlaintextRefused
             | Self::UnencryptedData
             | Self::DirectTlsWithoutAlpn
             | Self::AddressDenied { .. }
             | Self::NoProject
             | Self::ProjectConflict
             | Self::TooMany(_)
-            | Self::BackendDown { .. }
-            | Self::BackendTls { .. }
-            | Self::BackendLost { .. }
             | Self::RefusedByBackend { sqlstate: None }
             | Self::ScramNeedsSameLeaf
             | Self::ProtocolViolation(_)

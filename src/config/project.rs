@@ -13,8 +13,10 @@ use super::revision::Revision;
 use super::rules::{Networks, RuleList, RuleSpec, refuse_unknown_tags};
 use super::value::{At, Value, Word, Words};
 use crate::address::{BackendAddr, Host, HostName};
+use crate::backend::SslMode;
 use crate::gate::rule::TagName;
 use crate::id::ProjectName;
+use crate::project::{OnRevoke, RefusalStyle};
 
 /// A project as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub struct ProjectSpec {
     /// What becomes of sessions that a change of the rules would no longer let in.
     pub on_revoke: OnRevoke,
     /// Whether those who are refused are told why.
-    pub refusal: RefusalMode,
+    pub refusal: RefusalStyle,
     /// The PostgreSQL server behind it.
     pub backend: BackendSpec,
     /// The user's own certificate, in place of one from the project's CA.
@@ -70,42 +72,11 @@ pub struct OwnCertificate {
     pub key: PathBuf,
 }
 
-/// What becomes of sessions that a change of the rules would no longer let in (T27).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnRevoke {
-    /// They end within a second.
-    Cut,
-    /// They stay until they end by themselves.
-    Keep,
-}
-
-/// Whether those who are refused are told why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RefusalMode {
-    /// By a FATAL inside TLS, within a budget per source.
-    Explain,
-    /// By a close before TLS, always.
-    Drop,
-}
-
-/// How much a backend must prove, in libpq's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SslMode {
-    /// Plaintext.
-    Disable,
-    /// Encrypted, with no proof of who it is.
-    Require,
-    /// A chain to a root in `sslrootcert`.
-    VerifyCa,
-    /// A chain to a root in `sslrootcert`, for the host that was dialled.
-    VerifyFull,
-}
-
 impl Words for OnRevoke {
     const WORDS: &'static [(&'static str, Self)] = &[("cut", Self::Cut), ("keep", Self::Keep)];
 }
 
-impl Words for RefusalMode {
+impl Words for RefusalStyle {
     const WORDS: &'static [(&'static str, Self)] =
         &[("explain", Self::Explain), ("drop", Self::Drop)];
 }
@@ -163,7 +134,7 @@ impl<'c> Projects<'c> {
         let rules = allow.map(|allow| self.join_rules(section, allow, deny));
         let observe = section.or("observe", false);
         let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
-        let Word(refusal) = section.or("refusal", Word(RefusalMode::Explain));
+        let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
         let backend = read_backend(section);
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(

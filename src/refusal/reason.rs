@@ -15,6 +15,8 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the same as the variants of Refusal")]
 pub enum Reason {
+    Probe,
+    DenyListed,
     PlaintextRefused,
     UnencryptedData,
     DirectTlsWithoutAlpn,
@@ -40,7 +42,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which a login meets them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
+        Self::Probe,
+        Self::DenyListed,
         Self::PlaintextRefused,
         Self::UnencryptedData,
         Self::DirectTlsWithoutAlpn,
@@ -88,7 +92,9 @@ impl Reason {
             Self::UnsupportedProtocol => Some("0A000"),
             // query_canceled, as PostgreSQL says at authentication_timeout
             Self::LoginTimedOut => Some("57014"),
-            Self::UnencryptedData
+            Self::Probe
+            | Self::DenyListed
+            | Self::UnencryptedData
             | Self::DirectTlsWithoutAlpn
             | Self::TlsFailed
             | Self::RefusedByBackend
@@ -101,6 +107,8 @@ impl Reason {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Probe => "probe",
+            Self::DenyListed => "deny_listed",
             Self::PlaintextRefused => "plaintext_refused",
             Self::UnencryptedData => "unencrypted_data",
             Self::DirectTlsWithoutAlpn => "direct_tls_without_alpn",
@@ -129,7 +137,9 @@ impl Reason {
     #[must_use]
     pub const fn fault(self) -> Fault {
         match self {
-            Self::PlaintextRefused
+            Self::Probe
+            | Self::DenyListed
+            | Self::PlaintextRefused
             | Self::UnencryptedData
             | Self::DirectTlsWithoutAlpn
             | Self::TlsFailed
@@ -154,6 +164,8 @@ impl Reason {
     #[must_use]
     pub const fn summary(self) -> &'static str {
         match self {
+            Self::Probe => "the client left without a word",
+            Self::DenyListed => "the client's address is on the process-wide deny list",
             Self::PlaintextRefused => "this server requires TLS",
             Self::UnencryptedData => "received unencrypted data after SSLRequest",
             Self::DirectTlsWithoutAlpn => "direct TLS without ALPN \"postgresql\"",
@@ -205,7 +217,9 @@ impl Reason {
             Self::ScramNeedsSameLeaf => Some(
                 "Either give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
             ),
-            Self::UnencryptedData
+            Self::Probe
+            | Self::DenyListed
+            | Self::UnencryptedData
             | Self::DirectTlsWithoutAlpn
             | Self::TlsFailed
             | Self::RefusedByBackend

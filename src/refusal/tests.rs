@@ -7,9 +7,11 @@ use crate::wire::message::take_message;
 fn every() -> Vec<Refusal> {
     let address = ClientAddr::from("203.0.113.9".parse::<std::net::IpAddr>().unwrap());
     let project = Requested::from("acme".parse::<ProjectName>().unwrap());
-    let reference = String::from("4711");
+    let trouble = Trouble { reference: 0x4711, detail: "10.0.0.5 is down".into() };
     let violation = ProtocolViolation::StartupLayout;
     vec![
+        Refusal::Probe,
+        Refusal::DenyListed,
         Refusal::PlaintextRefused,
         Refusal::UnencryptedData,
         Refusal::DirectTlsWithoutAlpn,
@@ -22,19 +24,10 @@ fn every() -> Vec<Refusal> {
         Refusal::NoProject,
         Refusal::ProjectConflict,
         Refusal::TooMany(Limit::SourceSessions),
-        Refusal::BackendDown {
-            reference: reference.clone(),
-        },
-        Refusal::BackendTls {
-            reference: reference.clone(),
-        },
-        Refusal::BackendLost {
-            reference: reference.clone(),
-        },
-        Refusal::BackendViolation {
-            reference,
-            violation,
-        },
+        Refusal::BackendDown(trouble.clone()),
+        Refusal::BackendTls(trouble.clone()),
+        Refusal::BackendLost(trouble),
+        Refusal::backend_violation(violation),
         Refusal::RefusedByBackend {
             sqlstate: Some("28P01".into()),
         },
@@ -198,13 +191,13 @@ fn every_way_to_name_a_project_is_in_the_hint() {
 #[test]
 fn details_of_the_backend_are_for_the_operator_only() {
     let violation = ProtocolViolation::Malformed { tag: b'R' };
-    let refusal = Refusal::BackendViolation {
-        reference: "4711".into(),
-        violation,
-    };
+    let refusal = Refusal::BackendViolation(Trouble {
+        reference: 0x4711,
+        detail: violation.to_string(),
+    });
     assert_eq!(
         refusal.message(),
-        "the database server broke the protocol (reference 4711)"
+        "the database server broke the protocol (reference 00004711)"
     );
     assert!(
         refusal

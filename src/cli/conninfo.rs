@@ -1,0 +1,197 @@
+//! `portcullis conninfo`: how a client connects to a project, ready to paste.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{EXIT_USAGE, config_path, load};
+use crate::address::Host;
+use crate::config::{Config, ProjectSpec};
+use crate::id::ProjectName;
+
+/// What `conninfo` takes.
+#[derive(Debug, Args)]
+pub struct ConninfoArgs {
+    /// The project
+    project: ProjectName,
+    /// The form in which it is printed
+    #[arg(short, long, value_enum, default_value_t = Format::Psql)]
+    format: Format,
+    /// The role to log in as
+    #[arg(short, long, default_value = "postgres")]
+    user: String,
+    /// The database
+    #[arg(short, long, default_value = "postgres")]
+    dbname: String,
+    /// The port, if clients reach the gate on another than it listens on
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// The configuration file [default: proxy.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How a connection is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A URL, as most drivers take it
+    Url,
+    /// A psql command
+    Psql,
+    /// Environment variables, as libpq reads them
+    Env,
+    /// A URL for pgjdbc
+    Jdbc,
+}
+
+pub(super) fn main(args: &ConninfoArgs) -> ExitCode {
+    let Some(config) = load(&config_path(args.config.as_ref())) else {
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let Some(project) = config.projects.get(&args.project) else {
+        let known: Vec<&str> = config.projects.keys().map(ProjectName::as_str).collect();
+        eprintln!("error: no project is named \"{}\"; there is {}", args.project, known.join(", "));
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let conninfo = Conninfo::new(args, &config, project);
+    if let RootCert::File(path) = &conninfo.root_cert
+        && !path.exists()
+    {
+        eprintln!("note: {} is made when the gate first starts", path.display());
+    }
+    println!("{conninfo}");
+    ExitCode::SUCCESS
+}
+
+/// A connection that verifies whom it talks to.
+struct Conninfo<'a> {
+    format: Format,
+    host: String,
+    port: u16,
+    user: &'a str,
+    dbname: &'a str,
+    root_cert: RootCert,
+}
+
+enum RootCert {
+    /// The project's own CA.
+    File(PathBuf),
+    /// A chain of the user's own: whatever the client's system trusts.
+    System,
+}
+
+impl<'a> Conninfo<'a> {
+    fn new(args: &'a ConninfoArgs, config: &Config, project: &ProjectSpec) -> Self {
+        let root_cert = if project.certificate.is_some() {
+            RootCert::System
+        } else {
+            RootCert::File(absolute(&config.certs.join(args.project.as_str()).join("ca.crt")))
+        };
+        Self {
+            format: args.format,
+            host: project.hosts.first().map_or_else(String::new, Host::to_string),
+            port: args.port.unwrap_or_else(|| port_of(config, &args.project)),
+            user: &args.user,
+            dbname: &args.dbname,
+            root_cert,
+        }
+    }
+
+    fn root_cert(&self) -> String {
+        match &self.root_cert {
+            RootCert::File(path) => path.display().to_string(),
+            RootCert::System => "system".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Conninfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, host, port, user, dbname, .. } = self;
+        let root_cert = self.root_cert();
+        match format {
+            Format::Url => write!(
+                f,
+                "postgresql://{}@{}:{port}/{}?sslmode=verify-full&sslrootcert={}",
+                percent(user),
+                bracketed(host),
+                percent(dbname),
+                percent(&root_cert)
+            ),
+            Format::Psql => {
+                let words = [("host", host.as_str()), ("port", &port.to_string()), ("dbname", dbname), ("user", user), ("sslmode", "verify-full"), ("sslrootcert", &root_cert)];
+                let conninfo: Vec<String> =
+                    words.iter().map(|(key, value)| format!("{key}={}", quoted(value))).collect();
+                write!(f, "psql \"{}\"", shell_escaped(&conninfo.join(" ")))
+            }
+            Format::Env => {
+                let port = port.to_string();
+                let words = [("PGHOST", host.as_str()), ("PGPORT", &port), ("PGDATABASE", dbname), ("PGUSER", user), ("PGSSLMODE", "verify-full"), ("PGSSLROOTCERT", &root_cert)];
+                let lines: Vec<String> = words
+                    .iter()
+                    .map(|(key, value)| format!("export {key}=\"{}\"", shell_escaped(value)))
+                    .collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Format::Jdbc => {
+                write!(
+                    f,
+                    "jdbc:postgresql://{}:{port}/{}?user={}&sslmode=verify-full",
+                    bracketed(host),
+                    percent(dbname),
+                    percent(user)
+                )?;
+                match &self.root_cert {
+                    RootCert::File(_) => write!(f, "&sslrootcert={}", percent(&root_cert)),
+                    // pgjdbc's word for the JVM's own trust store.
+                    RootCert::System => f.write_str("&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory"),
+                }
+            }
+        }
+    }
+}
+
+/// The port of the listener that serves the project.
+fn port_of(config: &Config, project: &ProjectName) -> u16 {
+    let serves = |pinned: &Option<ProjectName>| pinned.as_ref().is_none_or(|name| name == project);
+    let listener = config.listeners.iter().find(|listener| serves(&listener.project));
+    listener.map_or(crate::address::BackendAddr::DEFAULT_PORT, |listener| listener.address.port())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// An IPv6 address stands in brackets in a URL (RFC 3986 section 3.2.2).
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Percent-encoding of all but what is safe anywhere in a URL (RFC 3986 section 2.3), and `/`.
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// A value of a libpq connection string: quoted if it is empty or has spaces, quotes, backslashes.
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| !c.is_whitespace() && c != '\'' && c != '\\';
+    if !value.is_empty() && value.chars().all(is_plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A text that stands between double quotes in a shell.
+fn shell_escaped(text: &str) -> String {
+    let escape = |c: char| matches!(c, '"' | '\\' | '$' | '`').then_some('\\');
+    text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect()
+}

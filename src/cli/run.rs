@@ -1,0 +1,128 @@
+//! `portcullis run`: the gate itself.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{DEFAULT_CONFIG, EXIT_USAGE, config_path, load, log, shown};
+use crate::config::{Config, QuickSpec};
+use crate::proxy::{Order, Origin, Proxy};
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file [default: proxy.toml]
+    #[arg(short, long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    quick: Option<QuickArgs>,
+}
+
+/// One project without a configuration file. The texts are what the keys of the same names take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Without a configuration file: one project, for localhost")]
+#[group(multiple = true, conflicts_with = "config")]
+struct QuickArgs {
+    /// The PostgreSQL server: postgres://HOST:PORT, or the directory of its Unix socket
+    #[arg(long, value_name = "URL", required = false, requires = "allow")]
+    backend: String,
+    /// Who may come in: an address, a CIDR prefix, a range a-b, or `anywhere`; once for each
+    #[arg(long, value_name = "SOURCE", requires = "backend")]
+    allow: Vec<String>,
+    /// Where clients connect; once for each [default: 127.0.0.1:6432]
+    #[arg(long, value_name = "ADDRESS", requires = "backend")]
+    listen: Vec<String>,
+    /// Where the project's CA is kept; clients need its default/ca.crt [default: certs]
+    #[arg(long, value_name = "DIRECTORY", requires = "backend")]
+    certs: Option<PathBuf>,
+    /// What the server must prove: disable, require, verify-ca, verify-full
+    #[arg(long, value_name = "MODE", requires = "backend")]
+    sslmode: Option<String>,
+    /// The CA of the server's certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "backend")]
+    sslrootcert: Option<PathBuf>,
+}
+
+pub(super) fn main(args: RunArgs) -> ExitCode {
+    let (config, origin) = match configuration(args) {
+        Ok(configured) => configured,
+        Err(code) => return code,
+    };
+    log::start(config.log);
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(config, origin)),
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configuration(args: RunArgs) -> Result<(Config, Origin), ExitCode> {
+    let usage = ExitCode::from(EXIT_USAGE);
+    if let Some(quick) = args.quick {
+        let config = shown(Config::quick(&quick.into())).ok_or(usage)?;
+        return Ok((config, Origin::CommandLine));
+    }
+    if args.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+        eprint!("{NO_CONFIG}");
+        return Err(usage);
+    }
+    let path = config_path(args.config.as_ref());
+    let config = load(&path).ok_or(usage)?;
+    Ok((config, Origin::File(path)))
+}
+
+impl From<QuickArgs> for QuickSpec {
+    fn from(args: QuickArgs) -> Self {
+        let QuickArgs { backend, allow, listen, certs, sslmode, sslrootcert } = args;
+        Self { listen, backend, allow, certs, sslmode, sslrootcert }
+    }
+}
+
+const NO_CONFIG: &str = "\
+error: there is no proxy.toml here, and no other configuration was named
+
+  portcullis run --config FILE        runs from a file
+  portcullis run --listen 127.0.0.1:6432 --backend postgres://127.0.0.1:5432 --allow 127.0.0.1
+                                      runs without one: one project, for localhost
+  portcullis demo                     shows how it works
+";
+
+async fn run(config: Config, origin: Origin) -> ExitCode {
+    let (orders, inbox) = mpsc::channel(4);
+    let started = async {
+        forward_signals(orders)?;
+        Proxy::bind(config, origin).map_err(io::Error::other)
+    };
+    match started.await {
+        Ok(proxy) => {
+            proxy.run(inbox).await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// SIGHUP reloads; SIGTERM and SIGINT drain, and stop at once when they come again.
+fn forward_signals(orders: mpsc::Sender<Order>) -> io::Result<()> {
+    for (kind, order) in [
+        (SignalKind::hangup(), Order::Reload),
+        (SignalKind::terminate(), Order::Stop),
+        (SignalKind::interrupt(), Order::Stop),
+    ] {
+        let mut signals = signal(kind)?;
+        let orders = orders.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() && orders.send(order).await.is_ok() {}
+        });
+    }
+    Ok(())
+}

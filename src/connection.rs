@@ -1,0 +1,143 @@
+//! The spine: the life of a connection, a line a stage.
+//!
+//! Each stage is a type named after the last fact that was proved, in a file of its own, and only
+//! the step that proved the fact can make it. A step ends with the next stage or with [`Refused`].
+//! Stages return facts; this file alone logs and counts them.
+
+mod accepted;
+mod admitted;
+mod authenticated;
+mod cancelled;
+mod facts;
+mod greeted;
+mod refused;
+mod report;
+mod routed;
+mod secured;
+mod started;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::time::timeout;
+
+use crate::cancel::CancelKeys;
+use crate::gate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::project::Projects;
+use crate::refusal::Refusal;
+use crate::relay::relay;
+use crate::revocation;
+use crate::sessions::Sessions;
+
+use accepted::Accepted;
+use admitted::Admissions;
+use authenticated::Authenticated;
+use greeted::Greeting;
+use refused::Refused;
+use started::Start;
+
+pub use accepted::Incoming;
+pub use facts::Facts;
+
+/// What all connections of a process share.
+#[derive(Debug)]
+pub struct Gate {
+    /// The projects, replaced whole by a reload.
+    pub projects: ArcSwap<Projects>,
+    /// How many may come at once.
+    pub limits: Arc<Limits>,
+    /// The live sessions.
+    pub sessions: Sessions,
+    /// The live sessions' cancel keys.
+    pub cancel_keys: CancelKeys,
+    /// Every series.
+    pub metrics: Metrics,
+    /// Whether the process is about to stop: no new session is let in.
+    pub draining: AtomicBool,
+}
+
+/// Carries one connection from accept to its end.
+pub async fn serve(gate: Arc<Gate>, incoming: Incoming) {
+    let mut facts = Facts::new(incoming.client);
+    let projects = gate.projects.load_full();
+    let deadline = projects.common().login_timeout;
+    gate.metrics.accepted();
+    // Boxed, so that what only a login needs is given back before the session begins.
+    let login = Box::pin(login(&gate, &projects, incoming, &mut facts));
+    let outcome = timeout(deadline, login).await.unwrap_or(Err(Refusal::LoginTimedOut));
+    match outcome {
+        Ok(Login::Session(authenticated)) => {
+            // A session may last for weeks; the snapshot that let it in need not.
+            drop(projects);
+            session(&gate, *authenticated, &facts).await;
+        }
+        Ok(Login::Cancel) => report::cancelled(&gate.metrics, &facts),
+        Err(refusal) => report::refused(&gate.metrics, &projects, &refusal, &facts),
+    }
+}
+
+/// What a login leads to.
+enum Login {
+    Session(Box<Authenticated>),
+    Cancel,
+}
+
+/// The login, and the answer to a client whose login ends early.
+async fn login(
+    gate: &Gate,
+    projects: &Projects,
+    incoming: Incoming,
+    facts: &mut Facts,
+) -> Result<Login, Refusal> {
+    match stages(gate, projects, incoming, facts).await {
+        Ok(login) => Ok(login),
+        Err(refused) => Err(refused.answer().await),
+    }
+}
+
+/// The life of a connection up to the relay.
+async fn stages(
+    gate: &Gate,
+    projects: &Projects,
+    incoming: Incoming,
+    facts: &mut Facts,
+) -> Result<Login, Refused> {
+    let draining = gate.draining.load(Ordering::Relaxed);
+    let by = Admissions { projects, limits: &gate.limits, draining };
+
+    let accepted = Accepted::new(incoming, projects, &gate.limits)?;
+    let greeted = match accepted.greet(facts).await? {
+        Greeting::Hello(greeted) => greeted,
+        Greeting::Cancel(cancel) => {
+            return cancel.forward(&gate.cancel_keys, &by, facts).await.map(|()| Login::Cancel);
+        }
+    };
+    let admitted = greeted.admit(&by, facts)?;
+    let secured = admitted.secure(facts).await?;
+    let started = match secured.start(&by, facts).await? {
+        Start::Session(started) => started,
+        Start::Cancel(cancel) => {
+            return cancel.forward(&gate.cancel_keys, &by, facts).await.map(|()| Login::Cancel);
+        }
+    };
+    let routed = started.route(facts).await?;
+    let authenticated = routed.authenticate(&gate.cancel_keys).await?;
+    Ok(Login::Session(Box::new(authenticated)))
+}
+
+/// The session, until either side ends it or the gate does.
+async fn session(gate: &Gate, authenticated: Authenticated, facts: &Facts) {
+    let Authenticated { client, backend, admission, cancel } = authenticated;
+    let live = gate.sessions.register(facts.client, admission.project.name.clone());
+    // From now on a change of the rules finds this session. One that came during the login did
+    // not, so it is measured once more against what is in force by now (T27).
+    revocation::review(live.session(), &gate.projects.load());
+    let opened = Instant::now();
+    let open = report::opened(&gate.metrics, &admission.project.metrics, facts);
+    let closed = relay(client, backend, Arc::clone(&live.session().control)).await;
+    drop(cancel);
+    report::closed(&open, facts, &closed, opened.elapsed());
+}

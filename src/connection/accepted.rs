@@ -1,0 +1,60 @@
+//! [`Accepted`]: a slot is held, and the client's address is known and not on the deny list.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+
+use super::refused::{Channel, Refused};
+use crate::address::ClientAddr;
+use crate::gate::limits::{Limits, LoginSlot, OverLimit};
+use crate::id::ProjectName;
+use crate::project::Projects;
+use crate::refusal::Refusal;
+
+/// What the listener gives: a socket, and whom it is for.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The client's socket.
+    pub socket: TcpStream,
+    /// The client's address.
+    pub client: ClientAddr,
+    /// The one project that the listener serves, if it is pinned to one.
+    pub pinned: Option<ProjectName>,
+}
+
+/// A connection whose address is known.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(super) socket: TcpStream,
+    pub(super) pinned: Option<ProjectName>,
+    /// A connection over its limit goes on to the point where it can be told so (T7).
+    pub(super) slot: Result<LoginSlot, OverLimit>,
+}
+
+impl Accepted {
+    /// Takes a slot for the connection's login, before any work is done for it.
+    ///
+    /// # Errors
+    /// The address is on the process-wide deny list, or over a limit with no explanation due.
+    pub fn new(
+        incoming: Incoming,
+        projects: &Projects,
+        limits: &Arc<Limits>,
+    ) -> Result<Self, Refused> {
+        let Incoming { socket, client, pinned } = incoming;
+        if projects.common().deny.contains(client) {
+            return Err(Refused::new(Refusal::DenyListed, Channel::Closed));
+        }
+        // A reply is small and a client waits for it: never hold one back (Nagle).
+        drop(socket.set_nodelay(true));
+        let now = Instant::now();
+        let slot = match limits.login(client, now) {
+            Err(over) if !limits.may_explain(client, now) => {
+                return Err(Refused::new(Refusal::TooMany(over), Channel::Closed));
+            }
+            slot => slot,
+        };
+        Ok(Self { socket, pinned, slot })
+    }
+}

@@ -1,0 +1,158 @@
+//! [`Authenticated`]: the backend has said AuthenticationOk .. ReadyForQuery, and every byte of it
+//! has reached the client unchanged.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::admitted::Admission;
+use super::refused::{Channel, Refused};
+use super::routed::Routed;
+use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
+use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
+use crate::refusal::{Refusal, Trouble};
+use crate::relay::{BackendStream, ClientStream};
+use crate::wire::message::take_message;
+
+/// The longest message that may be part of a login, in bytes: PostgreSQL allows 65,535 for a GSSAPI
+/// or SSPI token (`PG_MAX_AUTH_TOKEN_LENGTH`), and no other comes near it.
+const MAX_LOGIN_MESSAGE: usize = 66 * 1024;
+
+/// A session, ready to be relayed.
+pub struct Authenticated {
+    pub(super) client: ClientStream,
+    pub(super) backend: BackendStream,
+    pub(super) admission: Admission,
+    /// Absent if the backend gives out no key, as some poolers and proxies do (T10).
+    pub(super) cancel: Option<CancelGuard>,
+}
+
+impl Routed {
+    /// Relays the login, message by message, until the backend is ready for queries.
+    ///
+    /// # Errors
+    /// The backend turned the client away (in its own words), either side left or broke the
+    /// protocol, or SCRAM could not have worked (T19).
+    pub async fn authenticate(
+        self,
+        keys: &CancelKeys,
+    ) -> Result<Authenticated, Refused> {
+        let Self { client, backend, admission, binding, slot } = self;
+        let target =
+            CancelTarget { project: admission.project.name.clone(), backend: Arc::clone(&admission.project.backend) };
+        let mut login = Login {
+            client,
+            backend,
+            from_client: BytesMut::new(),
+            from_backend: BytesMut::new(),
+            passthrough: Passthrough::new(binding),
+            cancel: None,
+        };
+        let outcome = login.run(keys, &target).await;
+        drop(slot);
+        let Login { client, backend, cancel, .. } = login;
+        match outcome {
+            Ok(()) => Ok(Authenticated { client, backend, admission, cancel }),
+            Err(refusal) => Err(Refused::new(refusal, Channel::Secured(Box::new(client)))),
+        }
+    }
+}
+
+/// The two legs during the login, and what was read of them but not passed on yet.
+struct Login {
+    client: ClientStream,
+    backend: BackendStream,
+    from_client: BytesMut,
+    from_backend: BytesMut,
+    passthrough: Passthrough,
+    cancel: Option<CancelGuard>,
+}
+
+impl Login {
+    async fn run(&mut self, keys: &CancelKeys, target: &CancelTarget) -> Result<(), Refusal> {
+        loop {
+            tokio::select! {
+                read = self.backend.read_buf(&mut self.from_backend) => {
+                    match read {
+                        Ok(0) | Err(_) => return Err(self.backend_left()),
+                        Ok(_) => {}
+                    }
+                    if self.pass_to_client(keys, target).await? {
+                        return self.pass_rest().await;
+                    }
+                }
+                read = self.client.read_buf(&mut self.from_client) => {
+                    match read {
+                        Ok(0) | Err(_) => return Err(Refusal::ClientGone),
+                        Ok(_) => self.pass_to_backend().await?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on whole messages of the backend; true once ReadyForQuery was one of them.
+    async fn pass_to_client(
+        &mut self,
+        keys: &CancelKeys,
+        target: &CancelTarget,
+    ) -> Result<bool, Refusal> {
+        let mut is_ready = false;
+        while !is_ready
+            && let Some(message) = take_message(&mut self.from_backend, MAX_LOGIN_MESSAGE)
+                .map_err(Refusal::backend_violation)?
+        {
+            match self.passthrough.backend_message(&message).map_err(Refusal::backend_violation)? {
+                Event::None => {}
+                // Known before the client has it: its CancelRequest may come at once.
+                Event::CancelKey { process_id, key } => {
+                    self.cancel = Some(keys.register(process_id, key, target.clone()));
+                }
+                Event::Ready => is_ready = true,
+            }
+            self.client.write_all(message.raw()).await.map_err(|_| Refusal::ClientGone)?;
+        }
+        self.client.flush().await.map_err(|_| Refusal::ClientGone)?;
+        Ok(is_ready)
+    }
+
+    async fn pass_to_backend(&mut self) -> Result<(), Refusal> {
+        while !self.passthrough.is_authenticated()
+            && let Some(message) = take_message(&mut self.from_client, MAX_LOGIN_MESSAGE)
+                .map_err(Refusal::ProtocolViolation)?
+        {
+            self.passthrough.client_message(&message).map_err(|error| match error {
+                ClientMessageError::ChannelBindingBroken => Refusal::ScramNeedsSameLeaf,
+                ClientMessageError::Violation(violation) => Refusal::ProtocolViolation(violation),
+            })?;
+            self.backend.write_all(message.raw()).await.map_err(|_| self.backend_left())?;
+        }
+        if self.passthrough.is_authenticated() {
+            let rest = pass_all(&mut self.from_client, &mut self.backend).await;
+            return rest.map_err(|_| self.backend_left());
+        }
+        self.backend.flush().await.map_err(|_| self.backend_left())
+    }
+
+    /// Passes on what was read beyond the login, so that the relay starts with nothing in hand.
+    async fn pass_rest(&mut self) -> Result<(), Refusal> {
+        pass_all(&mut self.from_backend, &mut self.client)
+            .await
+            .map_err(|_| Refusal::ClientGone)?;
+        pass_all(&mut self.from_client, &mut self.backend).await.map_err(|_| self.backend_left())
+    }
+
+    fn backend_left(&self) -> Refusal {
+        match self.passthrough.error() {
+            Some(sqlstate) => Refusal::RefusedByBackend { sqlstate: Some(sqlstate.into()) },
+            None => Refusal::BackendLost(Trouble::new("closed during the login")),
+        }
+    }
+}
+
+async fn pass_all(from: &mut BytesMut, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    to.write_all(&from.split()).await?;
+    to.flush().await
+}

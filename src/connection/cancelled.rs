@@ -1,0 +1,94 @@
+//! [`Cancel`]: a CancelRequest instead of a session. It is routed by its key alone, decided on by
+//! the rules of the project whose session it would cancel, and never answered (T9).
+
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::admitted::Admissions;
+use super::facts::Facts;
+use super::refused::{Channel, Refused};
+use crate::cancel::{CancelKeys, CancelTarget};
+use crate::gate::limits::{LoginSlot, OverLimit};
+use crate::refusal::Refusal;
+use crate::relay::ClientStream;
+use crate::wire::startup::CancelRequest;
+
+/// A CancelRequest, and the client that waits for it to be carried out.
+pub struct Cancel {
+    request: CancelRequest,
+    waiting: Waiting,
+    slot: Result<LoginSlot, OverLimit>,
+}
+
+/// The client's connection. It is closed only once the backend has closed its own, for libpq takes
+/// the close as word that the signal was sent; sooner, and a late cancel hits the next statement.
+pub(super) enum Waiting {
+    /// In clear.
+    Clear(TcpStream),
+    /// Inside TLS.
+    Secured(Box<ClientStream>),
+}
+
+impl Cancel {
+    pub(super) const fn new(
+        request: CancelRequest,
+        waiting: Waiting,
+        slot: Result<LoginSlot, OverLimit>,
+    ) -> Self {
+        Self { request, waiting, slot }
+    }
+
+    /// Carries the request to the backend of the session whose key it bears.
+    ///
+    /// # Errors
+    /// No live session has that key, or the client may not cancel it, or the backend can't be
+    /// reached.
+    pub async fn forward(
+        self,
+        keys: &CancelKeys,
+        by: &Admissions<'_>,
+        facts: &mut Facts,
+    ) -> Result<(), Refused> {
+        let Self { request, waiting, slot } = self;
+        let outcome = carry(&request, keys, by, facts).await;
+        drop(slot);
+        waiting.close().await;
+        outcome.map_err(|refusal| Refused::new(refusal, Channel::Closed))
+    }
+}
+
+async fn carry(
+    request: &CancelRequest,
+    keys: &CancelKeys,
+    by: &Admissions<'_>,
+    facts: &mut Facts,
+) -> Result<(), Refusal> {
+    facts.is_cancel = true;
+    by.limits.cancel(facts.client, Instant::now()).map_err(Refusal::TooMany)?;
+    let CancelTarget { project, backend } =
+        keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
+    let project = by.projects.by_name(&project).ok_or(Refusal::UnknownCancelKey)?;
+    by.decide(project, None, facts)?;
+    facts.backend = Some(backend.addr().clone());
+    let mut stream = backend.dial().await.map_err(|error| Refusal::from_dial(&error))?.stream;
+    let sent = async {
+        stream.write_all(&request.raw()).await?;
+        stream.flush().await?;
+        // The backend says nothing; it closes when the signal is sent.
+        stream.read(&mut [0]).await
+    };
+    // A reset says the same as a close.
+    drop(sent.await);
+    Ok(())
+}
+
+impl Waiting {
+    async fn close(self) {
+        // The client may be gone already, which is as well.
+        match self {
+            Self::Clear(mut socket) => drop(socket.shutdown().await),
+            Self::Secured(mut client) => drop(client.shutdown().await),
+        }
+    }
+}

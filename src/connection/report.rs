@@ -1,0 +1,105 @@
+//! What the spine says of a connection: one line when its session opens, one when it ends, and a
+//! count of each. Metadata only (T34), and nothing at all of health checks (T33).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::facts::Facts;
+use crate::metrics::{CancelResult, Metrics, OpenSession, ProjectMetrics};
+use crate::project::Projects;
+use crate::refusal::{Fault, Reason, Refusal};
+use crate::relay::Closed;
+
+/// A log line about a connection, with all that is known of it.
+macro_rules! line {
+    ($level:ident, $facts:expr, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {{
+        let facts: &Facts = $facts;
+        tracing::$level!(
+            project = facts.project.as_ref().map(tracing::field::display),
+            client = %facts.client,
+            server_name = facts.server_name.as_ref().map(tracing::field::display),
+            negotiation = facts.negotiation.map(|how| how.as_str()),
+            tls = facts.tls.and_then(|tls| tls.version).map(tracing::field::debug),
+            group = facts.tls.and_then(|tls| tls.group).map(tracing::field::debug),
+            rule = facts.rule.as_ref().map(tracing::field::display),
+            would_deny = facts.would_deny.then_some(true),
+            user = facts.user.as_deref(),
+            database = facts.database.as_deref(),
+            backend = facts.backend.as_ref().map(tracing::field::display),
+            $($field = $value,)*
+            $message
+        );
+    }};
+}
+
+/// A session opens; it counts as open until the guard is dropped.
+pub(super) fn opened(
+    metrics: &Metrics,
+    project: &Arc<ProjectMetrics>,
+    facts: &Facts,
+) -> OpenSession {
+    let login = facts.accepted.elapsed();
+    metrics.login_took(login);
+    count_times(metrics, facts);
+    line!(info, facts, "session opened", login_ms = millis(login));
+    project.session()
+}
+
+pub(super) fn closed(open: &OpenSession, facts: &Facts, closed: &Closed, lasted: Duration) {
+    open.project().relayed_to_backend(closed.client_to_backend);
+    open.project().relayed_to_client(closed.backend_to_client);
+    line!(
+        info,
+        facts,
+        "session closed",
+        by = closed.by.as_str(),
+        why = closed.why.as_str(),
+        to_backend_bytes = closed.client_to_backend,
+        to_client_bytes = closed.backend_to_client,
+        duration_ms = millis(lasted),
+    );
+}
+
+pub(super) fn cancelled(metrics: &Metrics, facts: &Facts) {
+    metrics.cancelled(CancelResult::Forwarded);
+    line!(info, facts, "cancel forwarded");
+}
+
+pub(super) fn refused(metrics: &Metrics, projects: &Projects, refusal: &Refusal, facts: &Facts) {
+    let reason = refusal.reason();
+    if reason == Reason::Probe {
+        return;
+    }
+    count_times(metrics, facts);
+    match facts.project.as_ref().and_then(|name| projects.by_name(name)) {
+        Some(project) => project.metrics.refused(reason),
+        None => metrics.refused(reason),
+    }
+    if facts.is_cancel {
+        metrics.cancelled(match reason {
+            Reason::UnknownCancelKey => CancelResult::UnknownKey,
+            Reason::AddressDenied | Reason::TooMany => CancelResult::Denied,
+            _ => CancelResult::Failed,
+        });
+    }
+    let (why, reason) = (tracing::field::display(refusal), reason.label());
+    match refusal.fault() {
+        Fault::Client => line!(info, facts, "login refused", reason = reason, why = why),
+        Fault::Backend | Fault::Gate => {
+            line!(warn, facts, "login failed", reason = reason, why = why);
+        }
+    }
+}
+
+fn count_times(metrics: &Metrics, facts: &Facts) {
+    if let Some(took) = facts.handshake {
+        metrics.handshake_took(took);
+    }
+    if let Some(took) = facts.connect {
+        metrics.backend_connect_took(took);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,139 @@
+//! [`Sessions`]: the live sessions of this process, so that a change of the rules can be measured
+//! against those whom the old ones let in (T27).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::address::ClientAddr;
+use crate::id::ProjectName;
+use crate::relay::{Control, Cut};
+
+/// The live sessions.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions {
+    live: Arc<Mutex<HashMap<u64, Arc<Session>>>>,
+    next: Arc<AtomicU64>,
+    ended: Arc<Notify>,
+}
+
+/// A live session.
+#[derive(Debug)]
+pub struct Session {
+    /// Whose it is.
+    pub client: ClientAddr,
+    /// Which project it is a session of.
+    pub project: ProjectName,
+    /// Its relay's controls.
+    pub control: Arc<Control>,
+}
+
+impl Sessions {
+    /// Counts a session as live for as long as the guard lives.
+    #[must_use]
+    pub fn register(&self, client: ClientAddr, project: ProjectName) -> LiveSession {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(Session { client, project, control: Arc::default() });
+        self.lock().insert(id, Arc::clone(&session));
+        LiveSession { sessions: self.clone(), id, session }
+    }
+
+    /// Every live session.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().values().map(Arc::clone).collect()
+    }
+
+    /// Cuts the sessions for which `judge` has a reason. Returns how many.
+    pub fn cut(&self, judge: impl Fn(&Session) -> Option<Cut>) -> usize {
+        // Judged on a copy, so that no session waits for the lock to open or to end.
+        let verdicts = self.all().into_iter().filter_map(|session| {
+            judge(&session).map(|cut| session.control.cut(cut))
+        });
+        verdicts.count()
+    }
+
+    /// Waits until none is live.
+    pub async fn emptied(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// How many are live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is live.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that counts as live until this is dropped.
+#[derive(Debug)]
+pub struct LiveSession {
+    sessions: Sessions,
+    id: u64,
+    session: Arc<Session>,
+}
+
+impl LiveSession {
+    /// The session.
+    #[must_use]
+    pub const fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Drop for LiveSession {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.id);
+        self.sessions.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn only_the_judged_sessions_are_cut_and_a_dropped_one_is_forgotten() {
+        let sessions = Sessions::default();
+        let from = |text: &str| ClientAddr::from(text.parse::<IpAddr>().unwrap());
+        let project: ProjectName = "acme".parse().unwrap();
+        let kept = sessions.register(from("203.0.113.1"), project.clone());
+        let revoked = sessions.register(from("203.0.113.2"), project);
+        let judge = |session: &Session| {
+            (session.client == from("203.0.113.2")).then(|| Cut {
+                reason: "revoked",
+                message: Bytes::new(),
+                grace: Duration::ZERO,
+            })
+        };
+        assert_eq!(sessions.cut(judge), 1);
+        drop(revoked);
+        assert_eq!(sessions.len(), 1);
+        assert_eq!(sessions.cut(judge), 0);
+        drop(kept);
+        assert!(sessions.is_empty());
+    }
+}

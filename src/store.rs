@@ -1,0 +1,3 @@
+//! Where projects are kept.
+pub mod snapshot;
+pub mod watch;
