@@ -1,1 +1,210 @@
+//! Dialling: from an address to a connection that is as secret as the project demands.
 
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::{Backend, BackendConnection, BackendPeer, BackendStream, DialError, Tls, Way};
+use crate::address::{BackendAddr, Host};
+
+/// SSLRequest: its length, 8, and its code, 80877103 (PostgreSQL, message formats).
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// When an idle connection is first probed, and how long after an unanswered probe the next goes out.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// See [`Backend::dial`].
+pub(super) async fn dial(backend: &Backend) -> Result<BackendConnection, DialError> {
+    let patience = Patience::of(backend);
+    let (stream, peer) = match &backend.way {
+        Way::Unix { socket } => connect_unix(socket, &patience).await?,
+        Way::Tcp { host, port, tls } => {
+            let (tcp, address) = connect_tcp((host, *port), &patience).await?;
+            let peer = BackendPeer::Tcp(address);
+            match tls {
+                None => (BackendStream::Tcp(tcp), peer),
+                Some(tls) => {
+                    let secured = patience.limit("TLS", secure(tcp, tls, &peer)).await??;
+                    (secured, peer)
+                }
+            }
+        }
+    };
+    Ok(BackendConnection {
+        leaf_der: stream.leaf_der(),
+        stream,
+        addr: backend.addr.clone(),
+        peer,
+    })
+}
+
+/// One deadline over everything.
+struct Patience<'a> {
+    addr: &'a BackendAddr,
+    within: Duration,
+    deadline: Instant,
+}
+
+impl<'a> Patience<'a> {
+    fn of(backend: &'a Backend) -> Self {
+        let within = backend.connect_timeout;
+        Self {
+            addr: &backend.addr,
+            within,
+            deadline: Instant::now() + within,
+        }
+    }
+
+    async fn limit<T>(
+        &self,
+        doing: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DialError> {
+        self.limit_at(self.deadline, doing, work).await
+    }
+
+    async fn limit_at<T>(
+        &self,
+        deadline: Instant,
+        doing: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DialError> {
+        let late = |_| DialError::Timeout {
+            addr: self.addr.clone(),
+            doing,
+            within: self.within,
+        };
+        timeout_at(deadline, work).await.map_err(late)
+    }
+
+    /// The end of a fair share of the time that is left, when so many addresses are left to try.
+    fn share(&self, left: usize) -> Instant {
+        let now = Instant::now();
+        let divisor = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        now + self.deadline.saturating_duration_since(now) / divisor
+    }
+}
+
+async fn connect_unix(
+    socket: &Path,
+    patience: &Patience<'_>,
+) -> Result<(BackendStream, BackendPeer), DialError> {
+    let peer = BackendPeer::Unix(socket.to_owned());
+    match patience
+        .limit("connecting", UnixStream::connect(socket))
+        .await?
+    {
+        Ok(stream) => Ok((BackendStream::Unix(stream), peer)),
+        Err(source) => Err(DialError::Unreachable { peer, source }),
+    }
+}
+
+async fn connect_tcp(
+    (host, port): (&Host, u16),
+    patience: &Patience<'_>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let unresolved = |source| DialError::Resolve {
+        host: host.clone(),
+        source,
+    };
+    let addresses = patience
+        .limit("resolving", resolve(host, port))
+        .await?
+        .map_err(unresolved)?;
+    let mut failure = unresolved(io::Error::other("the name has no address"));
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let attempt = patience.limit_at(patience.share(left), "connecting", connect(*address));
+        match attempt.await {
+            Ok(Ok(stream)) => return Ok((stream, *address)),
+            Ok(Err(source)) => {
+                failure = DialError::Unreachable {
+                    peer: BackendPeer::Tcp(*address),
+                    source,
+                };
+            }
+            Err(late) => failure = late,
+        }
+    }
+    Err(failure)
+}
+
+async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match host {
+        Host::Address(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Name(name) => Ok(lookup_host((name.as_str(), port)).await?.collect()),
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+async fn secure(
+    mut tcp: TcpStream,
+    tls: &Tls,
+    peer: &BackendPeer,
+) -> Result<BackendStream, DialError> {
+    let ended = |source| DialError::Ended {
+        peer: peer.clone(),
+        source,
+    };
+    tcp.write_all(&SSL_REQUEST).await.map_err(ended)?;
+    // Exactly one byte, straight from the socket: what may come behind it stays there (T1).
+    match tcp.read_u8().await.map_err(ended)? {
+        b'S' if has_more(&tcp) => Err(DialError::BytesBeforeTls { peer: peer.clone() }),
+        b'S' => shake_hands(tcp, tls, peer).await,
+        b'N' => Err(DialError::TlsRefused { peer: peer.clone() }),
+        // Its text is anybody's, so it is not even read (T18).
+        b'E' => Err(DialError::Errored { peer: peer.clone() }),
+        answer => Err(DialError::NotPostgres {
+            peer: peer.clone(),
+            answer,
+        }),
+    }
+}
+
+/// Whether a byte lies ready. One that arrives later is read by TLS, and never as plaintext.
+fn has_more(tcp: &TcpStream) -> bool {
+    let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_ok_and(|length| length > 0)
+}
+
+async fn shake_hands(
+    tcp: TcpStream,
+    tls: &Tls,
+    peer: &BackendPeer,
+) -> Result<BackendStream, DialError> {
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let connected = connector.connect(tls.name.clone(), tcp).await;
+    let stream = connected.map_err(|source| DialError::Tls {
+        peer: peer.clone(),
+        source,
+    })?;
+    Ok(BackendStream::Tls(Box::new(stream)))
+}
+
+impl BackendStream {
+    fn leaf_der(&self) -> Option<CertificateDer<'static>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().cloned(),
+        }
+    }
+}

@@ -4,13 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::address::BackendAddr;
+use super::{BackendPeer, SslMode};
+use crate::address::{BackendAddr, Host};
 
-/// A backend's configuration that can't be.
+/// Why a backend's configuration can't be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidBackend {
-    /// A root file that can't be read.
+    /// The root file can't be read.
     #[error("cannot read sslrootcert {}: {source}", path.display())]
     RootFile {
         /// The file.
@@ -18,30 +19,148 @@ pub enum InvalidBackend {
         /// The system's own words.
         source: io::Error,
     },
-}
-
-/// Why a backend could not be dialled: for the operator's log, never for the client.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// Nothing answered in time.
-    #[error("{addr} did not answer within {}", humantime(*within))]
-    Timeout {
+    /// The root file holds something else.
+    #[error("sslrootcert {} holds no usable certificate: {what}", path.display())]
+    BadRoots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Verification against nothing.
+    #[error("sslmode={mode} needs sslrootcert, the CA that signs the backend's certificate")]
+    NoRoots {
+        /// The mode.
+        mode: SslMode,
+    },
+    /// Roots that would not be used.
+    #[error("sslmode={mode} does not look at sslrootcert: leave it out, or use verify-full")]
+    SurplusRoots {
+        /// The mode.
+        mode: SslMode,
+    },
+    /// TLS where PostgreSQL has none.
+    #[error("{addr} is a Unix socket, over which PostgreSQL has no TLS: set sslmode to disable")]
+    TlsOverUnix {
         /// The backend.
         addr: BackendAddr,
-        /// The limit.
-        within: Duration,
+    },
+    /// A wildcard can't be dialled.
+    #[error("{host} is no host that can be dialled")]
+    Wildcard {
+        /// The host.
+        host: Host,
     },
 }
 
-fn humantime(within: Duration) -> String {
-    format!("{within:?}")
+/// Why a backend could not be dialled. The texts are for the operator's log, never for the client:
+/// they tell of the network behind the gate. None quotes what the backend said before TLS (T18).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Its name has no address.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: Host,
+        /// The resolver's own words.
+        source: io::Error,
+    },
+    /// It can't be connected to: of several addresses, the last one tried.
+    #[error("cannot connect to {peer}: {source}")]
+    Unreachable {
+        /// Which address.
+        peer: BackendPeer,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// It did not do its part in time.
+    #[error("{addr} did not finish {doing} within {within:?}")]
+    Timeout {
+        /// The backend.
+        addr: BackendAddr,
+        /// What was waited for.
+        doing: &'static str,
+        /// How long was waited in all.
+        within: Duration,
+    },
+    /// It closed or broke the connection instead of answering SSLRequest.
+    #[error("{peer} ended the connection instead of answering SSLRequest: {source}")]
+    Ended {
+        /// Which address.
+        peer: BackendPeer,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// It answered SSLRequest with an ErrorResponse, which nobody has vouched for.
+    #[error("{peer} answered SSLRequest with an error; its log says which")]
+    Errored {
+        /// Which address.
+        peer: BackendPeer,
+    },
+    /// It answered SSLRequest with `N`.
+    #[error("{peer} has no TLS, and the project demands it: set ssl = on there")]
+    TlsRefused {
+        /// Which address.
+        peer: BackendPeer,
+    },
+    /// What answered SSLRequest is no PostgreSQL.
+    #[error("{peer} answered SSLRequest with byte {answer:#04x}: it is no PostgreSQL server")]
+    NotPostgres {
+        /// Which address.
+        peer: BackendPeer,
+        /// The byte.
+        answer: u8,
+    },
+    /// Bytes behind the answer to SSLRequest: somebody in between injects them (T1).
+    #[error("{peer} sent more than its answer to SSLRequest before TLS: refused")]
+    BytesBeforeTls {
+        /// Which address.
+        peer: BackendPeer,
+    },
+    /// The handshake failed, or the certificate is not as demanded.
+    #[error("TLS with {peer} failed: {source}{}", hint(source))]
+    Tls {
+        /// Which address.
+        peer: BackendPeer,
+        /// What rustls or the system says.
+        source: io::Error,
+    },
 }
 
 impl DialError {
-    /// Whether the backend was reached, but its TLS is not as the project demands.
+    /// Whether the backend answers, but its TLS is not as the project demands.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        todo!()
+        match self {
+            Self::TlsRefused { .. }
+            | Self::NotPostgres { .. }
+            | Self::BytesBeforeTls { .. }
+            | Self::Tls { .. } => true,
+            Self::Resolve { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Ended { .. }
+            | Self::Errored { .. } => false,
+        }
     }
+}
+
+/// What to do about a certificate that OpenSSL would take and rustls doesn't: PostgreSQL's own
+/// instructions lead to such ones.
+fn hint(error: &io::Error) -> &'static str {
+    use rustls::{CertificateError as C, Error as E};
+    let Some(E::InvalidCertificate(error)) = error.get_ref().and_then(|e| e.downcast_ref()) else {
+        return "";
+    };
+    if matches!(error, C::NotValidForNameContext { presented, .. } if presented.is_empty()) {
+        return "; the certificate needs subjectAltName, its common name does not count";
+    }
+    if matches!(error, C::UnknownIssuer) {
+        return "; sslrootcert must hold the CA that signed it";
+    }
+    if format!("{error:?}").contains("UnsupportedCertVersion") {
+        return "; issue it as X.509 version 3 with subjectAltName (openssl x509 -req -extfile ..)";
+    }
+    ""
 }

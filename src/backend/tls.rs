@@ -1,58 +1,163 @@
 //! TLS towards a backend.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, version};
 
 use super::InvalidBackend;
+use super::verifier::{Proof, Roots, Verifier};
 
-/// How much a backend must prove, in libpq's words.
+/// How much a backend must prove, in libpq's words. libpq's `allow` and `prefer` are missing: the
+/// gate does not fall back to plaintext (T18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SslMode {
     /// Plaintext.
     Disable,
-    /// Encrypted, with no proof of who it is.
+    /// Encryption, with no proof of who it is.
     Require,
-    /// A chain to a known root.
+    /// A certificate that a known CA has signed.
     VerifyCa,
-    /// A chain to a known root, for the host that was dialled.
+    /// A certificate that a known CA has signed for the host that is dialled.
     VerifyFull,
+}
+
+impl SslMode {
+    /// libpq's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
 }
 
 impl FromStr for SslMode {
     type Err = InvalidSslMode;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        todo!()
+        let modes = [
+            Self::Disable,
+            Self::Require,
+            Self::VerifyCa,
+            Self::VerifyFull,
+        ];
+        modes
+            .into_iter()
+            .find(|mode| mode.as_str() == text)
+            .ok_or(InvalidSslMode)
     }
 }
 
-/// Not an sslmode that the gate knows.
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text is not an sslmode that the gate knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("sslmode is disable, require, verify-ca or verify-full")]
 pub struct InvalidSslMode;
 
-/// What TLS towards a backend must be, built once from `sslmode` and `sslrootcert`.
+/// What TLS towards a backend must be, built once from `sslmode` and `sslrootcert`. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum BackendTls {
     /// Plaintext.
     Disable,
-    /// Encrypted, unverified.
+    /// Encryption; the backend proves that it has the key of the leaf that it shows, and no more.
     Require(Arc<ClientConfig>),
-    /// Chain verified.
+    /// Also that a known CA has signed the leaf.
     VerifyCa(Arc<ClientConfig>),
-    /// Chain and host verified.
+    /// Also that the leaf's subject alternative names cover the host that is dialled.
     VerifyFull(Arc<ClientConfig>),
 }
 
 impl BackendTls {
-    /// Builds it from `sslmode` and `sslrootcert` (a PEM bundle).
+    /// Builds it from `sslmode` and `sslrootcert`, a PEM bundle of CAs. As with libpq, a leaf that
+    /// stands in the bundle itself is trusted as it is.
     ///
     /// # Errors
-    /// [`InvalidBackend`] naming the file.
+    /// A file that can't be read or holds no usable certificate; verification with no file; a file
+    /// that nothing would verify against.
     pub fn load(mode: SslMode, root_file: Option<&Path>) -> Result<Self, InvalidBackend> {
-        todo!()
+        match (mode, root_file) {
+            (SslMode::Disable, None) => Ok(Self::Disable),
+            (SslMode::Require, None) => Ok(Self::Require(client_config(Proof::Nothing))),
+            (SslMode::VerifyCa, Some(file)) => Ok(Self::VerifyCa(client_config(Proof::Chain(
+                read_roots(file)?,
+            )))),
+            (SslMode::VerifyFull, Some(file)) => Ok(Self::VerifyFull(client_config(
+                Proof::ChainAndHost(read_roots(file)?),
+            ))),
+            (SslMode::Disable | SslMode::Require, Some(_)) => {
+                Err(InvalidBackend::SurplusRoots { mode })
+            }
+            (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
+                Err(InvalidBackend::NoRoots { mode })
+            }
+        }
     }
+
+    /// The mode that it was built from.
+    #[must_use]
+    pub const fn mode(&self) -> SslMode {
+        match self {
+            Self::Disable => SslMode::Disable,
+            Self::Require(_) => SslMode::Require,
+            Self::VerifyCa(_) => SslMode::VerifyCa,
+            Self::VerifyFull(_) => SslMode::VerifyFull,
+        }
+    }
+
+    pub(super) const fn config(&self) -> Option<&Arc<ClientConfig>> {
+        match self {
+            Self::Disable => None,
+            Self::Require(config) | Self::VerifyCa(config) | Self::VerifyFull(config) => {
+                Some(config)
+            }
+        }
+    }
+}
+
+fn client_config(proof: Proof) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .expect("the provider has cipher suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(proof)))
+        .with_no_client_auth();
+    // As libpq 17 does; older servers take no notice.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    // PostgreSQL issues no tickets.
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn read_roots(file: &Path) -> Result<Roots, InvalidBackend> {
+    let bundle = std::fs::read(file).map_err(|source| InvalidBackend::RootFile {
+        path: file.to_owned(),
+        source,
+    })?;
+    let bad = |what: String| InvalidBackend::BadRoots {
+        path: file.to_owned(),
+        what,
+    };
+    let certificates = CertificateDer::pem_slice_iter(&bundle)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| bad("its PEM is damaged".to_owned()))?;
+    if certificates.is_empty() {
+        return Err(bad("there is no PEM block CERTIFICATE in it".to_owned()));
+    }
+    Roots::new(certificates)
+        .map_err(|(position, error)| bad(format!("certificate {position} in it: {error}")))
 }

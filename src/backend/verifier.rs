@@ -1,0 +1,124 @@
+//! What a backend's certificate must prove. Whatever the mode, the handshake's signature is checked:
+//! a leaf that the backend has no key for must not count as its own (T19 compares leaves).
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// Checks a backend's certificate and its handshake signature.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    proof: Proof,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// What is demanded of the certificate.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// Nothing: `require`.
+    Nothing,
+    /// That a known CA has signed it: `verify-ca`.
+    Chain(Roots),
+    /// That a known CA has signed it for the host that is dialled: `verify-full`.
+    ChainAndHost(Roots),
+}
+
+/// The CAs that a backend's certificate may come from.
+#[derive(Debug)]
+pub(super) struct Roots {
+    anchors: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Roots {
+    /// Takes up the certificates of a bundle. On failure says which one, counted from 1, and why.
+    pub(super) fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, (usize, Error)> {
+        let mut anchors = RootCertStore::empty();
+        for (certificate, position) in certificates.iter().zip(1..) {
+            anchors
+                .add(certificate.clone())
+                .map_err(|error| (position, error))?;
+        }
+        Ok(Self {
+            anchors,
+            certificates,
+        })
+    }
+}
+
+impl Verifier {
+    /// Checks by the process's one cryptographic library.
+    pub(super) fn new(proof: Proof) -> Self {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        Self { proof, algorithms }
+    }
+
+    /// A self-signed leaf that is its own root is how PostgreSQL's documentation begins. A chain
+    /// can't end in a leaf; but where the operator's file holds that very certificate, it is trusted
+    /// for as long as it stands there.
+    fn verify_chain(
+        &self,
+        roots: &Roots,
+        (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        if roots.certificates.contains(leaf) {
+            return Ok(());
+        }
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &roots.anchors,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.proof {
+            Proof::Nothing => {}
+            Proof::Chain(roots) => self.verify_chain(roots, (leaf, intermediates), now)?,
+            Proof::ChainAndHost(roots) => {
+                self.verify_chain(roots, (leaf, intermediates), now)?;
+                verify_server_name(&ParsedCertificate::try_from(leaf)?, host)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
