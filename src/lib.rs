@@ -4,3 +4,4 @@ pub mod address;
 pub mod config;
 pub mod gate;
 pub mod id;
+pub mod store;

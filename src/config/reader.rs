@@ -315,6 +315,7 @@ impl<'t> Section<'_, 't> {
         let Some(named) = self.expect_table(&spot, named.get_ref()) else {
             return Vec::new();
         };
+        self.reader.asked.insert(format!("{}.*", spot.pattern));
         let mut all = Vec::with_capacity(named.len());
         for (key, value) in named {
             let name = key.get_ref().as_ref();
