@@ -4,3 +4,4 @@
 
 pub mod network;
 pub mod rule;
+pub mod trie;
