@@ -10,6 +10,7 @@ mod quick;
 mod reader;
 mod revision;
 mod rules;
+mod section;
 mod value;
 
 #[cfg(test)]
@@ -28,7 +29,8 @@ use crate::id::ProjectName;
 use effective::Effective;
 use problem::Document;
 use project::Projects;
-use reader::{Reader, Section, nearest};
+use reader::Reader;
+use section::{Section, nearest};
 use value::{At, Word, Words};
 
 pub use files::SourceFile;
@@ -150,7 +152,10 @@ impl Config {
         let file = SourceFile::look(&absolute(path)?);
         let text = files::read_text(file.path(), MAX_FILE)
             .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
-        let directory = file.path().parent().unwrap_or(file.path()).to_path_buf();
+        let directory = file
+            .path()
+            .parent()
+            .map_or_else(PathBuf::new, Path::to_path_buf);
         read(Document::new(path, &text), &directory, vec![file])
     }
 
