@@ -10,8 +10,11 @@ mod quick;
 mod reader;
 mod revision;
 mod rules;
+mod section;
 mod value;
 
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +30,8 @@ use crate::pki::MinVersion;
 use effective::Effective;
 use problem::Document;
 use project::Projects;
-use reader::{Reader, Section, nearest};
+use reader::Reader;
+use section::{Section, nearest};
 use value::{At, Word, Words};
 
 pub use files::SourceFile;
@@ -137,19 +141,27 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, and the files which may put it right when they change.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let unreadable = |files: Vec<SourceFile>, why: &dyn std::fmt::Display| {
-            let message = format!("{}: {why}", path.display());
-            ConfigErrors::new(vec![Problem::of_file(message)], files)
-        };
-        let absolute = std::path::absolute(path).map_err(|error| unreadable(vec![], &error))?;
-        let file = SourceFile::look(&absolute);
-        let text = files::read_text(&absolute, MAX_FILE)
-            .map_err(|error| unreadable(vec![file.clone()], &error))?;
-        if absolute.to_str().is_none() {
-            return Err(unreadable(vec![file], &"the path is not UTF-8"));
-        }
-        let directory = absolute.parent().unwrap_or(&absolute);
-        read(Document::new(path, &text), directory, vec![file])
+        let file = SourceFile::look(&absolute(path)?);
+        let text = files::read_text(file.path(), MAX_FILE)
+            .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
+        let directory = file
+            .path()
+            .parent()
+            .map_or_else(PathBuf::new, Path::to_path_buf);
+        read(Document::new(path, &text), &directory, vec![file])
+    }
+
+    /// Reads a text as what the file `path` is to hold.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(crate) fn load_text(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        let absolute = absolute(path)?;
+        read(
+            Document::new(path, text),
+            absolute.parent().unwrap_or(&absolute),
+            Vec::new(),
+        )
     }
 
     /// Reads a text as if it stood in the file `origin`, whose directory relative paths start at.
@@ -180,6 +192,20 @@ impl Config {
     pub fn effective_toml(&self) -> String {
         self.effective.to_string()
     }
+}
+
+/// The path from the root on, so that what is resolved by it holds wherever it is read again.
+fn absolute(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error, vec![]))?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(unreadable(path, &"the path is not UTF-8", vec![])),
+    }
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display, files: Vec<SourceFile>) -> ConfigErrors {
+    let message = format!("{}: {why}", path.display());
+    ConfigErrors::new(vec![Problem::of_file(message)], files)
 }
 
 fn read(

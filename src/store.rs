@@ -1,3 +1,8 @@
-//! Where projects are kept.
+//! Where projects are kept: in `proxy.toml`, which people and programs edit alike.
+
+pub mod edit;
+mod list;
+mod replace;
+mod rewrite;
 pub mod snapshot;
 pub mod watch;

@@ -1,6 +1,6 @@
 //! `[limits]`: how much of the gate anybody may take.
 
-use super::reader::Section;
+use super::section::Section;
 
 /// The limits in force. A source is an IPv4 address or an IPv6 /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::problem::Place;
-use super::reader::{Item, Section, Spot};
+use super::reader::{Item, Spot};
+use super::section::Section;
 use super::value::{At, Value, quoted};
 use crate::id::ProjectName;
 

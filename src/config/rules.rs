@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use toml::de::DeValue;
 
 use super::problem::{Document, Place, Problem};
-use super::reader::{Item, Section, Spot, nearest};
+use super::reader::{Item, Spot};
+use super::section::{Section, nearest};
 use super::value::{Value, quoted, show_path};
 use crate::gate::network::Network;
 use crate::gate::rule::{Rule, RuleId, Source, TagName, Verdict};

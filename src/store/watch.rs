@@ -45,7 +45,7 @@ struct Told {
 }
 
 impl Watch {
-    /// Starts to watch these files.
+    /// Begins to watch the files that a configuration was read from, or that its errors looked at.
     #[must_use]
     pub fn new(files: &[SourceFile]) -> Self {
         Self::with_period(files, PERIOD)

@@ -1,0 +1,239 @@
+//! A project's rules, changed in `proxy.toml` where they stand, comments and order kept.
+
+use std::io;
+use std::path::Path;
+
+use super::replace::Lock;
+use super::rewrite::NewList;
+use crate::config::{Config, ConfigErrors, ProjectSpec, Revision};
+use crate::gate::rule::{Rule, RuleId, Source, Verdict};
+use crate::id::ProjectName;
+
+/// Whose rules are changed, and in which state they must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'e> {
+    /// The project.
+    pub project: &'e ProjectName,
+    /// If given, nothing is changed unless the rules are at this revision.
+    pub expected: Option<Revision>,
+}
+
+/// A change of a project's rules.
+#[derive(Debug, Clone, Copy)]
+pub enum Edit<'e> {
+    /// Adds rules at the end of their verdict's list. A rule with the id, or else the source, of
+    /// one that is there takes its place.
+    Add(&'e [Rule]),
+    /// Removes rules. Where the last allow rule goes, `nowhere` takes its place.
+    Remove(&'e [Selector]),
+    /// Makes the list of one verdict consist of these rules; those that stay, stay where they are.
+    Replace(Verdict, &'e [Rule]),
+}
+
+/// Names a rule that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// By its id, given or derived.
+    Id(RuleId),
+    /// By its list and source.
+    Source(Verdict, Source),
+}
+
+impl Selector {
+    pub(super) fn selects(&self, rule: &Rule) -> bool {
+        match self {
+            Self::Id(id) => rule.id == *id,
+            Self::Source(verdict, source) => rule.verdict == *verdict && rule.source == *source,
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "with id {id}"),
+            Self::Source(verdict, source) => write!(f, "to {verdict} {source}"),
+        }
+    }
+}
+
+/// What an edit comes to.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The configuration before.
+    pub before: Config,
+    /// The configuration after.
+    pub after: Config,
+    /// The project's rules before.
+    pub before_revision: Revision,
+    /// The project's rules after; equal to the one before if nothing had to change.
+    pub after_revision: Revision,
+    /// The lines that differ, each behind `-` or `+`.
+    pub diff: String,
+    text: String,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file can't be read, locked or replaced.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is in error as it is.
+    #[error("the file is in error before any change:\n{0}")]
+    Before(Box<ConfigErrors>),
+    /// It would be in error afterwards.
+    #[error("the change would make the file wrong:\n{0}")]
+    After(Box<ConfigErrors>),
+    /// There is no such project.
+    #[error("there is no project {0}")]
+    NoProject(ProjectName),
+    /// There is no such rule.
+    #[error("{0} has no rule {1}")]
+    NoRule(ProjectName, Selector),
+    /// The rules are not in the state that the change was made for.
+    #[error("the rules are at revision {found}, not {expected}: somebody changed them")]
+    Revision {
+        /// The state that was meant.
+        expected: Revision,
+        /// The state that was found.
+        found: Revision,
+    },
+    /// The list is written in a form that can be read and not edited.
+    #[error("the list is written in a form that can't be changed in place; edit the file by hand")]
+    Form,
+    /// Somebody saved the file while it was being changed.
+    #[error("the file was changed by somebody else at the same time; try again")]
+    Raced,
+}
+
+/// Says what an edit would come to, and leaves the file alone.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn preview(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
+    let text = std::fs::read_to_string(path).map_err(|source| file_error(path, source))?;
+    plan(path, &text, target, edit)
+}
+
+/// Changes the file: under a lock, checked as a whole before it is put in place, by one rename.
+///
+/// # Errors
+/// Whatever the reason, the file is as it was.
+pub fn apply(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
+    let lock = Lock::take(path).map_err(|source| file_error(path, source))?;
+    let text = lock.read().map_err(|source| file_error(path, source))?;
+    let change = plan(path, &text, target, edit)?;
+    if change.text != text {
+        // An editor takes no lock: this leaves it the moment between here and the rename.
+        if lock.read().map_err(|source| file_error(path, source))? != text {
+            return Err(EditError::Raced);
+        }
+        lock.replace(&change.text)
+            .map_err(|source| file_error(path, source))?;
+    }
+    Ok(change)
+}
+
+fn file_error(path: &Path, source: io::Error) -> EditError {
+    EditError::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+fn plan(path: &Path, text: &str, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
+    let before = Config::load_text(path, text).map_err(|error| EditError::Before(error.into()))?;
+    let project = find(&before, target.project)?;
+    let before_revision = project.revision();
+    if let Some(expected) = target
+        .expected
+        .filter(|expected| *expected != before_revision)
+    {
+        return Err(EditError::Revision {
+            expected,
+            found: before_revision,
+        });
+    }
+    let mut edited = text.to_owned();
+    let mut wanted = Vec::new();
+    for verdict in [Verdict::Allow, Verdict::Deny] {
+        let rules = project.rules.iter().map(|spec| &spec.rule);
+        let rules: Vec<_> = rules.filter(|rule| rule.verdict == verdict).collect();
+        let list = NewList::of(&rules, verdict, edit);
+        edited = list
+            .write(&edited, target.project, verdict)
+            .ok_or(EditError::Form)?;
+        wanted.extend(list.into_rules());
+    }
+    if let Edit::Remove(selectors) = edit {
+        refuse_missing(project, selectors)?;
+    }
+    let after = Config::load_text(path, &edited).map_err(|error| EditError::After(error.into()))?;
+    let found = find(&after, target.project)?;
+    if !found.rules.iter().map(|spec| &spec.rule).eq(wanted.iter()) {
+        return Err(EditError::Form);
+    }
+    let after_revision = found.revision();
+    let diff = diff(text, &edited);
+    Ok(Change {
+        before_revision,
+        after_revision,
+        diff,
+        text: edited,
+        before,
+        after,
+    })
+}
+
+fn find<'c>(config: &'c Config, project: &ProjectName) -> Result<&'c ProjectSpec, EditError> {
+    config
+        .projects
+        .get(project)
+        .ok_or_else(|| EditError::NoProject(project.clone()))
+}
+
+fn refuse_missing(project: &ProjectSpec, selectors: &[Selector]) -> Result<(), EditError> {
+    let is_there = |selector: &&Selector| {
+        project
+            .rules
+            .iter()
+            .any(|spec| selector.selects(&spec.rule))
+    };
+    match selectors.iter().find(|selector| !is_there(selector)) {
+        Some(selector) => Err(EditError::NoRule(project.name.clone(), selector.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The lines that differ, from the first to the last of them.
+fn diff(before: &str, after: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let same_start = old
+        .iter()
+        .zip(&new)
+        .take_while(|(old, new)| old == new)
+        .count();
+    let (old, new) = (&old[same_start..], &new[same_start..]);
+    let same_end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(|(old, new)| old == new);
+    let same_end = same_end.count();
+    let gone = old[..old.len() - same_end]
+        .iter()
+        .map(|line| format!("-{line}\n"));
+    let come = new[..new.len() - same_end]
+        .iter()
+        .map(|line| format!("+{line}\n"));
+    gone.chain(come).collect()
+}
+
+#[cfg(test)]
+mod tests;
