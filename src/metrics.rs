@@ -227,7 +227,6 @@ impl ProjectMetrics {
     }
 
     /// Counts a session, which is open until the guard is dropped.
-    #[must_use]
     pub fn session(self: &Arc<Self>) -> OpenSession {
         self.sessions_total.inc();
         self.sessions.inc();

@@ -1,5 +1,8 @@
 //! The client's part of SASL authentication, as far as the gate reads it.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::fmt;
 
@@ -199,14 +202,14 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_sasl_initial_response_is_refused(response in "[ -~]{0,30}", keep in 0.0..1.0) {
+        fn a_cut_sasl_initial_response_is_refused(response in "[ -~]{0,30}") {
             let mut body = b"SCRAM-SHA-256\0".to_vec();
             body.extend_from_slice(&u32::try_from(response.len()).unwrap().to_be_bytes());
             body.extend_from_slice(response.as_bytes());
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a fraction of a small length")]
-            let kept = (keep * body.len() as f64) as usize;
             prop_assert!(SaslInitialResponse::parse(&message(b'p', &body)).is_ok());
-            prop_assert!(SaslInitialResponse::parse(&message(b'p', &body[..kept])).is_err());
+            for cut in 0..body.len() {
+                prop_assert!(SaslInitialResponse::parse(&message(b'p', &body[..cut])).is_err());
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ fn t07_a_fatal_has_severity_sqlstate_message_and_what_else_is_given() {
         hint: Some("try"),
     };
     let field = |code: u8, text: &str| (code, text.to_owned());
-    let head = vec![
+    let head = [
         field(b'S', "FATAL"),
         field(b'V', "FATAL"),
         field(b'C', "28000"),
