@@ -9,6 +9,7 @@ mod error;
 mod stream;
 mod tls;
 mod verifier;
+mod version1;
 
 use std::path::PathBuf;
 use std::sync::Arc;

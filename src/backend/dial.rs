@@ -122,7 +122,17 @@ async fn connect_tcp(
         .limit("resolving", resolve(host, port))
         .await?
         .map_err(unresolved)?;
-    let mut failure = unresolved(io::Error::other("the name has no address"));
+    let nowhere = unresolved(io::Error::other("the name has no address"));
+    connect_any(&addresses, nowhere, patience).await
+}
+
+/// Tries the addresses in turn. When all fail, the last failure stands for all.
+async fn connect_any(
+    addresses: &[SocketAddr],
+    nowhere: DialError,
+    patience: &Patience<'_>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let mut failure = nowhere;
     for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
         let attempt = patience.limit_at(patience.share(left), "connecting", connect(*address));
         match attempt.await {
@@ -206,5 +216,76 @@ impl BackendStream {
             Self::Tcp(_) | Self::Unix(_) => None,
             Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().cloned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn patience(addr: &BackendAddr, within: Duration) -> Patience<'_> {
+        Patience {
+            addr,
+            within,
+            deadline: Instant::now() + within,
+        }
+    }
+
+    fn nowhere() -> DialError {
+        DialError::Resolve {
+            host: "db.internal".parse().unwrap(),
+            source: io::Error::other("the name has no address"),
+        }
+    }
+
+    /// An address of this machine at which nobody listens.
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_of_a_name_are_tried_in_turn() {
+        let addr = "postgres://db.internal".parse().unwrap();
+        let patience = patience(&addr, Duration::from_secs(60));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listening = listener.local_addr().unwrap();
+        let (refusing, also_refusing) = (refusing(), refusing());
+
+        let addresses = [refusing, also_refusing, listening];
+        let (_, reached) = connect_any(&addresses, nowhere(), &patience).await.unwrap();
+        assert_eq!(reached, listening);
+
+        let error = connect_any(&addresses[..2], nowhere(), &patience)
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("cannot connect to {also_refusing}"))
+        );
+        let error = connect_any(&[], nowhere(), &patience).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot resolve db.internal: the name has no address"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_never_answers_leaves_time_for_the_next() {
+        let addr = "postgres://db.internal".parse().unwrap();
+        let patience = patience(&addr, Duration::from_secs(30));
+        let begin = Instant::now();
+        assert_eq!(patience.share(3), begin + Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(patience.share(2), begin + Duration::from_secs(20));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(patience.share(1), patience.deadline);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(patience.share(1), Instant::now());
     }
 }

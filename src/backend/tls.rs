@@ -161,3 +161,71 @@ fn read_roots(file: &Path) -> Result<Roots, InvalidBackend> {
     Roots::new(certificates)
         .map_err(|(position, error)| bad(format!("certificate {position} in it: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::pki::Keystore;
+
+    #[test]
+    fn a_root_file_is_read_when_it_is_needed_and_an_error_names_it() {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("root.crt");
+        let keystore = Keystore::open(directory.path().to_owned()).unwrap();
+        let ca = keystore.project(&"acme".parse().unwrap());
+        ca.load_or_create(&["127.0.0.1".parse().unwrap()], Timestamp::now())
+            .unwrap();
+        let refusal = || {
+            BackendTls::load(SslMode::VerifyFull, Some(&file))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refusal().contains("cannot read sslrootcert") && refusal().contains("root.crt"));
+        for damaged in [
+            "",
+            "hush",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            fs::write(&file, damaged).unwrap();
+            assert!(
+                refusal().contains("root.crt holds no usable certificate"),
+                "{}",
+                refusal()
+            );
+        }
+        let good = fs::read_to_string(ca.ca_certificate()).unwrap();
+        fs::write(&file, good.clone() + &good).unwrap();
+        for mode in [SslMode::VerifyCa, SslMode::VerifyFull] {
+            assert_eq!(BackendTls::load(mode, Some(&file)).unwrap().mode(), mode);
+            assert!(matches!(
+                BackendTls::load(mode, None),
+                Err(InvalidBackend::NoRoots { .. })
+            ));
+        }
+        for mode in [SslMode::Disable, SslMode::Require] {
+            assert_eq!(BackendTls::load(mode, None).unwrap().mode(), mode);
+            let surplus = BackendTls::load(mode, Some(&file));
+            assert!(matches!(surplus, Err(InvalidBackend::SurplusRoots { .. })));
+        }
+    }
+
+    #[test]
+    fn t18_sslmode_is_libpqs_word_and_never_one_that_falls_back_to_plaintext() {
+        for mode in [
+            SslMode::Disable,
+            SslMode::Require,
+            SslMode::VerifyCa,
+            SslMode::VerifyFull,
+        ] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        for other in ["allow", "prefer", "", "Require", "verify_full"] {
+            assert_eq!(other.parse::<SslMode>(), Err(InvalidSslMode));
+        }
+    }
+}

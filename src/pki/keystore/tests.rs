@@ -263,7 +263,7 @@ fn t34_a_ca_key_that_is_damaged_is_never_replaced_nor_quoted() {
     let fixture = Fixture::new();
     fixture.load().unwrap();
     let pem = String::from_utf8(fixture.bytes("ca.key")).unwrap();
-    let rsa = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)
+    let rsa = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)
         .unwrap()
         .serialize_pem();
     for damaged in ["", "secret", &pem[..90], &pem.replace("MIG", "M-G"), &rsa] {

@@ -209,7 +209,7 @@ fn a_certificate_that_is_over_or_has_not_begun_is_refused_with_its_dates() {
     }
     fixture.now = "2040-01-01T00:00:00Z".parse().unwrap();
     fixture.load(&[0, 1], &[]).unwrap();
-    fixture.now = fixture.now - SignedDuration::from_hours(24 * 365 * 20);
+    fixture.now -= SignedDuration::from_hours(24 * 365 * 20);
     fixture.load(&[0, 1], &[]).unwrap();
 }
 

@@ -55,11 +55,11 @@ impl Fixture {
         config
     }
 
-    fn connect(&self, client: ClientConfig, name: &str) -> Result<Pair, Failure> {
+    fn connect(&self, client: ClientConfig, name: &str) -> Result<Pair, Box<Failure>> {
         self.connect_again(&Arc::new(client), name)
     }
 
-    fn connect_again(&self, client: &Arc<ClientConfig>, name: &str) -> Result<Pair, Failure> {
+    fn connect_again(&self, client: &Arc<ClientConfig>, name: &str) -> Result<Pair, Box<Failure>> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut pair = Pair {
             client: ClientConnection::new(Arc::clone(client), name).unwrap(),
@@ -84,21 +84,25 @@ struct Failure {
 }
 
 impl Pair {
-    fn shake_hands(&mut self) -> Result<(), Failure> {
+    fn shake_hands(&mut self) -> Result<(), Box<Failure>> {
         let mut failure = Failure {
             client: None,
             server: None,
         };
         while self.client.wants_write() || self.server.wants_write() {
-            let mut wire = drain(|wire| self.client.write_tls(wire));
-            feed(&mut wire, |wire| self.server.read_tls(wire));
-            failure.server = failure.server.or(self.server.process_new_packets().err());
-            let mut wire = drain(|wire| self.server.write_tls(wire));
-            feed(&mut wire, |wire| self.client.read_tls(wire));
-            failure.client = failure.client.or(self.client.process_new_packets().err());
+            let wire = drain(|wire| self.client.write_tls(wire));
+            feed(&wire, |wire| self.server.read_tls(wire));
+            if let Err(error) = self.server.process_new_packets() {
+                failure.server.get_or_insert(error);
+            }
+            let wire = drain(|wire| self.server.write_tls(wire));
+            feed(&wire, |wire| self.client.read_tls(wire));
+            if let Err(error) = self.client.process_new_packets() {
+                failure.client.get_or_insert(error);
+            }
         }
         if failure.client.is_some() || failure.server.is_some() {
-            return Err(failure);
+            return Err(Box::new(failure));
         }
         assert!(!self.client.is_handshaking() && !self.server.is_handshaking());
         Ok(())
@@ -128,8 +132,7 @@ fn drain(mut write_tls: impl FnMut(&mut dyn Write) -> io::Result<usize>) -> Vec<
     wire
 }
 
-fn feed(wire: &mut [u8], mut read_tls: impl FnMut(&mut dyn Read) -> io::Result<usize>) {
-    let mut wire: &[u8] = wire;
+fn feed(mut wire: &[u8], mut read_tls: impl FnMut(&mut dyn Read) -> io::Result<usize>) {
     while !wire.is_empty() {
         read_tls(&mut wire).unwrap();
     }
