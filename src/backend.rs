@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use crate::address::{BackendAddr, Host};
 
 pub use error::{DialError, InvalidBackend};
-pub use stream::{BackendConnection, BackendPeer, BackendStream};
+pub use stream::{BackendConnection, BackendPeer};
 pub use tls::{BackendTls, InvalidSslMode, SslMode};
 
 /// A project's backend. Cheap to clone.
@@ -103,7 +103,16 @@ impl Backend {
     /// # Errors
     /// [`DialError`], whose text is for the operator's log and not for the client.
     pub async fn dial(&self) -> Result<BackendConnection, DialError> {
-        dial::dial(self).await
+        dial::dial(self, None).await
+    }
+
+    /// Connects to the address that an earlier [`Self::dial`] reached, with the same TLS: where a
+    /// cancel must go, whatever the name resolves to by now.
+    ///
+    /// # Errors
+    /// As [`Self::dial`].
+    pub async fn dial_again(&self, peer: &BackendPeer) -> Result<BackendConnection, DialError> {
+        dial::dial(self, Some(peer)).await
     }
 }
 

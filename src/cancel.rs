@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendPeer};
 use crate::id::ProjectName;
 use crate::wire::startup::{CancelKey, CancelRequest};
 
@@ -15,8 +15,10 @@ use crate::wire::startup::{CancelKey, CancelRequest};
 pub struct CancelTarget {
     /// The project whose rules decide on the cancel.
     pub project: ProjectName,
-    /// The backend of the session: the same address, the same TLS.
+    /// The backend of the session.
     pub backend: Arc<Backend>,
+    /// At which of its addresses the session is: the same, with the same TLS, takes the cancel.
+    pub peer: BackendPeer,
 }
 
 /// The keys of the live sessions of this process.

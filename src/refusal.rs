@@ -14,6 +14,7 @@ use bytes::Bytes;
 pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
 use crate::backend::DialError;
+use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
 use crate::wire::ProtocolViolation;
 use crate::wire::encode::{self, FatalResponse};
@@ -53,7 +54,7 @@ pub enum Refusal {
     /// server_name and `options` choose different projects.
     ProjectConflict,
     /// A limit is reached.
-    TooMany(Limit),
+    TooMany(OverLimit),
     /// No backend of the project could be connected.
     BackendDown(Trouble),
     /// The backend's TLS is not what the project demands (T18).
@@ -108,23 +109,6 @@ impl Trouble {
         drop(aws_lc_rs::rand::fill(&mut reference));
         Self { reference: u32::from_be_bytes(reference), detail: detail.to_string() }
     }
-}
-
-/// Which limit is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// Sessions of the whole process.
-    Sessions,
-    /// Sessions of one project.
-    ProjectSessions,
-    /// Sessions of one source.
-    SourceSessions,
-    /// Logins in progress in the whole process.
-    Logins,
-    /// Logins in progress from one source.
-    SourceLogins,
-    /// New connections per second from one source.
-    SourceRate,
 }
 
 impl Refusal {
@@ -220,7 +204,7 @@ impl Refusal {
                     address.ip()
                 )
             }
-            Self::TooMany(limit) => limit.message().into(),
+            Self::TooMany(over) => over.to_string(),
             Self::BackendDown(Trouble { reference, .. }) => {
                 format!("the database server can't be reached (reference {reference:08x})")
             }
@@ -323,21 +307,6 @@ impl fmt::Display for Requested {
         match self {
             Self::Host(host) => fmt::Display::fmt(host, f),
             Self::Project(project) => fmt::Display::fmt(project, f),
-        }
-    }
-}
-
-impl Limit {
-    /// What the client reads.
-    #[must_use]
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::Sessions => "too many connections to this gate",
-            Self::ProjectSessions => "too many connections to this project",
-            Self::SourceSessions => "too many connections from your address",
-            Self::Logins => "too many logins in progress",
-            Self::SourceLogins => "too many logins in progress from your address",
-            Self::SourceRate => "too many new connections from your address",
         }
     }
 }

@@ -14,8 +14,9 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::{Backend, BackendConnection, BackendPeer, BackendStream, DialError, Tls, Way};
+use super::{Backend, BackendConnection, BackendPeer, DialError, Tls, Way};
 use crate::address::{BackendAddr, Host};
+use crate::relay::BackendStream;
 
 /// SSLRequest: its length, 8, and its code, 80877103 (PostgreSQL, message formats).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -24,13 +25,19 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// See [`Backend::dial`].
-pub(super) async fn dial(backend: &Backend) -> Result<BackendConnection, DialError> {
+/// See [`Backend::dial`], and [`Backend::dial_again`] for `peer`.
+pub(super) async fn dial(
+    backend: &Backend,
+    peer: Option<&BackendPeer>,
+) -> Result<BackendConnection, DialError> {
     let patience = Patience::of(backend);
     let (stream, peer) = match &backend.way {
         Way::Unix { socket } => connect_unix(socket, &patience).await?,
         Way::Tcp { host, port, tls } => {
-            let (tcp, address) = connect_tcp((host, *port), &patience).await?;
+            let (tcp, address) = match peer {
+                Some(BackendPeer::Tcp(known)) => connect_known(*known, &patience).await?,
+                Some(BackendPeer::Unix(_)) | None => connect_tcp((host, *port), &patience).await?,
+            };
             let peer = BackendPeer::Tcp(address);
             match tls {
                 None => (BackendStream::Tcp(tcp), peer),
@@ -42,7 +49,7 @@ pub(super) async fn dial(backend: &Backend) -> Result<BackendConnection, DialErr
         }
     };
     Ok(BackendConnection {
-        leaf_der: stream.leaf_der(),
+        leaf_der: leaf_der(&stream),
         stream,
         addr: backend.addr.clone(),
         peer,
@@ -124,6 +131,16 @@ async fn connect_tcp(
         .map_err(unresolved)?;
     let nowhere = unresolved(io::Error::other("the name has no address"));
     connect_any(&addresses, nowhere, patience).await
+}
+
+async fn connect_known(
+    address: SocketAddr,
+    patience: &Patience<'_>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let peer = BackendPeer::Tcp(address);
+    let unreachable = |source| DialError::Unreachable { peer, source };
+    let stream = patience.limit("connecting", connect(address)).await?.map_err(unreachable)?;
+    Ok((stream, address))
 }
 
 /// Tries the addresses in turn. When all fail, the last failure stands for all.
@@ -210,12 +227,10 @@ async fn shake_hands(
     Ok(BackendStream::Tls(Box::new(stream)))
 }
 
-impl BackendStream {
-    fn leaf_der(&self) -> Option<CertificateDer<'static>> {
-        match self {
-            Self::Tcp(_) | Self::Unix(_) => None,
-            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().cloned(),
-        }
+fn leaf_der(stream: &BackendStream) -> Option<CertificateDer<'static>> {
+    match stream {
+        BackendStream::Tcp(_) | BackendStream::Unix(_) => None,
+        BackendStream::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().cloned(),
     }
 }
 

@@ -145,8 +145,9 @@ impl Admissions<'_> {
         facts.project = Some(project.name.clone());
         let decision = project.allow.decide(facts.client, Timestamp::now());
         facts.rule = decision.rule.map(|rule| rule.id.clone());
-        facts.would_deny = decision.verdict == Verdict::Deny;
-        if facts.would_deny && !project.policy.observe {
+        let is_denied = decision.verdict == Verdict::Deny;
+        facts.observed = is_denied && project.policy.observe;
+        if is_denied && !project.policy.observe {
             let project = requested.unwrap_or_else(|| project.name.clone().into());
             return Err(Refusal::AddressDenied { address: facts.client, project });
         }

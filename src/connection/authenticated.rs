@@ -39,9 +39,12 @@ impl Routed {
         self,
         keys: &CancelKeys,
     ) -> Result<Authenticated, Refused> {
-        let Self { client, backend, admission, binding, slot } = self;
-        let target =
-            CancelTarget { project: admission.project.name.clone(), backend: Arc::clone(&admission.project.backend) };
+        let Self { client, backend, admission, binding, peer, slot } = self;
+        let target = CancelTarget {
+            project: admission.project.name.clone(),
+            backend: Arc::clone(&admission.project.backend),
+            peer,
+        };
         let mut login = Login {
             client,
             backend,

@@ -66,12 +66,12 @@ async fn carry(
 ) -> Result<(), Refusal> {
     facts.is_cancel = true;
     by.limits.cancel(facts.client, Instant::now()).map_err(Refusal::TooMany)?;
-    let CancelTarget { project, backend } =
+    let CancelTarget { project, backend, peer } =
         keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
     let project = by.projects.by_name(&project).ok_or(Refusal::UnknownCancelKey)?;
     by.decide(project, None, facts)?;
     facts.backend = Some(backend.addr().clone());
-    let mut stream = backend.dial().await.map_err(|error| Refusal::from_dial(&error))?.stream;
+    let mut stream = backend.dial_again(&peer).await.map_err(|error| Refusal::from_dial(&error))?.stream;
     let sent = async {
         stream.write_all(&request.raw()).await?;
         stream.flush().await?;

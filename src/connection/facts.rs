@@ -24,7 +24,7 @@ pub struct Facts {
     /// The rule that admitted it.
     pub rule: Option<RuleId>,
     /// The rules would have denied it, and the project only observes them.
-    pub would_deny: bool,
+    pub observed: bool,
     /// What TLS agreed on.
     pub tls: Option<TlsFacts>,
     /// How long the TLS handshake took, from the ClientHello on.
@@ -81,7 +81,7 @@ impl Facts {
             server_name: None,
             project: None,
             rule: None,
-            would_deny: false,
+            observed: false,
             tls: None,
             handshake: None,
             connect: None,

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::refused::{Channel, Refused};
 use super::started::Started;
 use crate::auth::passthrough::ChannelBinding;
-use crate::backend::BackendConnection;
+use crate::backend::{BackendConnection, BackendPeer};
 use crate::gate::limits::LoginSlot;
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream};
@@ -21,6 +21,8 @@ pub struct Routed {
     pub(super) backend: BackendStream,
     pub(super) admission: Admission,
     pub(super) binding: ChannelBinding,
+    /// Where the backend was reached.
+    pub(super) peer: BackendPeer,
     pub(super) slot: LoginSlot,
 }
 
@@ -42,13 +44,13 @@ impl Started {
         };
         facts.connect = Some(begun.elapsed());
         let binding = channel_binding(&admission, &connection);
-        let mut backend = connection.stream;
+        let BackendConnection { stream: mut backend, peer, .. } = connection;
         let sent = async {
             backend.write_all(startup.raw()).await?;
             backend.flush().await
         };
         match sent.await {
-            Ok(()) => Ok(Routed { client, backend, admission, binding, slot }),
+            Ok(()) => Ok(Routed { client, backend, admission, binding, peer, slot }),
             Err(error) => Err(refuse(client, Refusal::BackendLost(Trouble::new(error)))),
         }
     }

@@ -138,14 +138,14 @@ impl Reloader {
         self.gate.projects.store(Arc::new(projects));
         self.gate.metrics.reloaded(true);
         let projects = self.gate.projects.load_full();
-        tracing::info!(because, projects = projects.iter().count(), "configuration in force");
+        tracing::info!(because, projects = projects.iter().count(), "configuration reloaded");
         report_cut(revocation::review_all(&self.gate.sessions, &projects));
     }
 
     fn failed(&mut self, because: &str, error: &str) {
         self.retry = true;
         self.gate.metrics.reloaded(false);
-        tracing::error!(because, "reload failed, what was in force stays so:\n{error}");
+        tracing::error!(because, error, "configuration not reloaded; what was in force stays so");
     }
 
     /// The time until a rule expires or a leaf is due for renewal.

@@ -23,7 +23,7 @@ fn every() -> Vec<Refusal> {
         Refusal::UnknownProject { address, project },
         Refusal::NoProject,
         Refusal::ProjectConflict,
-        Refusal::TooMany(Limit::SourceSessions),
+        Refusal::TooMany(OverLimit),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
         Refusal::BackendLost(trouble),

@@ -118,7 +118,7 @@ impl Builder {
 
 fn backend(spec: &BackendSpec) -> Result<Backend, InvalidBackend> {
     let tls = BackendTls::load(spec.sslmode, spec.sslrootcert.as_deref())?;
-    Backend::new(spec.addr.clone(), tls, spec.connect_timeout)
+    Backend::new(spec.addr.clone(), &tls, spec.connect_timeout)
 }
 
 /// Everything that is wrong with a configuration's projects.
