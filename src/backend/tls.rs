@@ -131,7 +131,7 @@ impl BackendTls {
 
 fn client_config(proof: Proof) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
-    // PostgreSQL takes the client's order, and AES-128's records cost a third less than AES-256's.
+    // PostgreSQL takes the client's order, and AES-128 seals for less than AES-256.
     let cheapest = CipherSuite::TLS13_AES_128_GCM_SHA256;
     provider
         .cipher_suites
