@@ -9,7 +9,7 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, version};
+use rustls::{CipherSuite, ClientConfig, version};
 
 use super::InvalidBackend;
 use super::verifier::{Proof, Roots, Verifier};
@@ -130,7 +130,13 @@ impl BackendTls {
 }
 
 fn client_config(proof: Proof) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut provider = aws_lc_rs::default_provider();
+    // PostgreSQL takes the client's order, and AES-128 seals for less than AES-256.
+    let cheapest = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| suite.suite() != cheapest);
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("the provider has cipher suites for both versions")
         .dangerous()
