@@ -29,13 +29,19 @@ impl ClientAddr {
 
 impl From<SocketAddr> for ClientAddr {
     fn from(address: SocketAddr) -> Self {
-        Self { ip: address.ip().to_canonical(), port: address.port() }
+        Self {
+            ip: address.ip().to_canonical(),
+            port: address.port(),
+        }
     }
 }
 
 impl From<IpAddr> for ClientAddr {
     fn from(ip: IpAddr) -> Self {
-        Self { ip: ip.to_canonical(), port: 0 }
+        Self {
+            ip: ip.to_canonical(),
+            port: 0,
+        }
     }
 }
 
@@ -81,14 +87,20 @@ impl FromStr for HostName {
         let labels = name.strip_prefix("*.").unwrap_or(&name);
         let label_is_good = |label: &str| {
             (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
         let is_good = name.len() <= 253
             && labels.split('.').all(label_is_good)
             && name.parse::<IpAddr>().is_err();
-        if is_good { Ok(Self(name.into())) } else { Err(InvalidHostName) }
+        if is_good {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidHostName)
+        }
     }
 }
 
@@ -122,7 +134,8 @@ impl FromStr for Host {
     type Err = InvalidHostName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map_or_else(|_| text.parse().map(Self::Name), |ip| Ok(Self::Address(ip)))
+        text.parse()
+            .map_or_else(|_| text.parse().map(Self::Name), |ip| Ok(Self::Address(ip)))
     }
 }
 
@@ -180,7 +193,10 @@ impl FromStr for BackendAddr {
                 Some((directory, port)) => (directory, parse_port(port)?),
                 None => (text, Self::DEFAULT_PORT),
             };
-            return Ok(Self::Unix { directory: directory.into(), port });
+            return Ok(Self::Unix {
+                directory: directory.into(),
+                port,
+            });
         }
         let authority = ["postgres://", "postgresql://"]
             .iter()
@@ -222,7 +238,10 @@ fn parse_port(text: &str) -> Result<u16, InvalidBackendAddr> {
 impl fmt::Display for BackendAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host: Host::Address(IpAddr::V6(ip)), port } => {
+            Self::Tcp {
+                host: Host::Address(IpAddr::V6(ip)),
+                port,
+            } => {
                 write!(f, "postgres://[{ip}]:{port}")
             }
             Self::Tcp { host, port } => write!(f, "postgres://{host}:{port}"),
@@ -263,7 +282,10 @@ mod tests {
     fn t23_an_ipv4_mapped_address_is_folded_to_ipv4() {
         let mapped: SocketAddr = "[::ffff:203.0.113.9]:4711".parse().unwrap();
         assert_eq!(ClientAddr::from(mapped).to_string(), "203.0.113.9:4711");
-        assert_eq!(ClientAddr::from(mapped.ip()).ip().to_string(), "203.0.113.9");
+        assert_eq!(
+            ClientAddr::from(mapped.ip()).ip().to_string(),
+            "203.0.113.9"
+        );
     }
 
     #[test]
@@ -272,7 +294,9 @@ mod tests {
         assert_eq!(name.as_str(), "db.example.com");
         assert_eq!(name.wildcard().unwrap().as_str(), "*.example.com");
         assert!("*.example.com".parse::<HostName>().unwrap().is_wildcard());
-        for bad in ["", ".", "a..b", "-a.b", "a b", "*", "*.*.b", "a.*.b", "10.0.0.1", "::1"] {
+        for bad in [
+            "", ".", "a..b", "-a.b", "a b", "*", "*.*.b", "a.*.b", "10.0.0.1", "::1",
+        ] {
             assert_eq!(bad.parse::<HostName>(), Err(InvalidHostName), "{bad:?}");
         }
     }
@@ -282,7 +306,10 @@ mod tests {
         for (text, shown) in [
             ("postgres://10.0.0.5:5433", "postgres://10.0.0.5:5433"),
             ("postgresql://Db1.internal", "postgres://db1.internal:5432"),
-            ("postgres://[2001:db8::1]:6000/", "postgres://[2001:db8::1]:6000"),
+            (
+                "postgres://[2001:db8::1]:6000/",
+                "postgres://[2001:db8::1]:6000",
+            ),
             ("postgres://[::1]", "postgres://[::1]:5432"),
             ("/run/postgresql", "/run/postgresql:5432"),
             ("/run/postgresql:5433", "/run/postgresql:5433"),

@@ -59,8 +59,23 @@ mod tests {
         for good in ["a", "acme", "acme-2", "0", &"a".repeat(63)] {
             assert_eq!(good.parse::<ProjectName>().unwrap().as_str(), good);
         }
-        for bad in ["", "-a", "a-", "Acme", "a.b", "a/b", "..", "a b", "ä", &"a".repeat(64)] {
-            assert_eq!(bad.parse::<ProjectName>(), Err(InvalidProjectName), "{bad:?}");
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "Acme",
+            "a.b",
+            "a/b",
+            "..",
+            "a b",
+            "ä",
+            &"a".repeat(64),
+        ] {
+            assert_eq!(
+                bad.parse::<ProjectName>(),
+                Err(InvalidProjectName),
+                "{bad:?}"
+            );
         }
     }
 }
