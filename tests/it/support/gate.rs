@@ -72,6 +72,7 @@ pub(crate) struct Settings {
     listen: Vec<String>,
     top: Vec<String>,
     limits: Vec<String>,
+    tables: String,
     projects: Vec<Project>,
 }
 
@@ -88,6 +89,7 @@ impl Settings {
             listen: vec!["127.0.0.1:0".to_owned()],
             top: Vec::new(),
             limits: generous.iter().map(|limit| format!("{limit} = 100000")).collect(),
+            tables: String::new(),
             projects: projects.to_vec(),
         }
     }
@@ -99,6 +101,12 @@ impl Settings {
     /// Adds a line at the top: a key of no table.
     pub(crate) fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
+        self
+    }
+
+    /// Adds a table.
+    pub(crate) fn table(mut self, text: &str) -> Self {
+        self.tables.push_str(text);
         self
     }
 
@@ -114,10 +122,11 @@ impl Settings {
         let projects: String = self.projects.iter().map(Project::to_toml).collect();
         format!(
             "listen = {:?}\ncerts = \"certs\"\n{}\n\n[admin]\nlisten = \"off\"\n\n\
-             [log]\nformat = \"json\"\n\n[limits]\n{}\n{projects}",
+             [log]\nformat = \"json\"\n\n[limits]\n{}\n\n{}\n{projects}",
             self.listen,
             self.top.join("\n"),
             self.limits.join("\n"),
+            self.tables,
         )
     }
 }

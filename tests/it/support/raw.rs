@@ -4,10 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use super::PATIENCE;
 use super::message::{self, Message};
@@ -97,10 +98,15 @@ fn is_gone(error: &io::Error) -> bool {
     [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())
 }
 
+fn is_pause(error: &io::Error) -> bool {
+    [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind())
+}
+
 /// How a client does TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsClient {
     pub(crate) config: Arc<ClientConfig>,
+    roots: RootCertStore,
     server_name: String,
     piece: usize,
 }
@@ -111,14 +117,14 @@ impl TlsClient {
         let mut roots = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(ca).unwrap();
         certificates.for_each(|certificate| roots.add(certificate.unwrap()).unwrap());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"postgresql".to_vec()];
-        Self { config: Arc::new(config), server_name: server_name.to_owned(), piece: usize::MAX }
+        let config = config(&roots, rustls::DEFAULT_VERSIONS);
+        let server_name = server_name.to_owned();
+        Self { config: Arc::new(config), roots, server_name, piece: usize::MAX }
+    }
+
+    /// Speaks one version of TLS only.
+    pub(crate) fn at_version(self, version: &'static SupportedProtocolVersion) -> Self {
+        Self { config: Arc::new(config(&self.roots, &[version])), ..self }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut ClientConfig)) -> Self {
@@ -137,6 +143,18 @@ impl TlsClient {
     }
 }
 
+fn config(
+    roots: &RootCertStore,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    let roots = roots.clone();
+    let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config
+}
+
 /// A client inside TLS.
 #[derive(Debug)]
 pub(crate) struct Secured {
@@ -148,6 +166,16 @@ impl Secured {
     /// SSLRequest, then TLS.
     pub(crate) fn connect(gate: SocketAddr, tls: &TlsClient) -> Self {
         Raw::connect(gate).ask_for_tls().begin_tls(tls)
+    }
+
+    /// The alert that the gate ends the handshake with.
+    #[track_caller]
+    pub(crate) fn alert(&mut self) -> AlertDescription {
+        let error = self.handshake().expect_err("an alert");
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => *alert,
+            other => panic!("not an alert: {other:?}, {error}"),
+        }
     }
 
     /// Finishes the handshake.
@@ -200,6 +228,13 @@ impl Secured {
     pub(crate) fn is_alive(&mut self) {
         self.send(&message::query("select 1"));
         assert_eq!(self.message().tag, b'Z');
+    }
+
+    /// Sends a byte and gives the gate a moment to say something or to go; whether it did neither.
+    pub(crate) fn takes(&mut self, byte: u8) -> bool {
+        self.stream.sock.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let sent = self.stream.write_all(&[byte]).and_then(|()| self.stream.flush());
+        sent.is_ok() && self.stream.read(&mut [0]).is_err_and(|error| is_pause(&error))
     }
 
     /// Everything until the end; an end without close_notify is an error (`UnexpectedEof`).
