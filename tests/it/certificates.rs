@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
@@ -13,8 +11,9 @@ use rustls::pki_types::ServerName;
 use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::support::authority::Authority;
 use crate::support::fake_backend::FakeBackend;
-use crate::support::gate::{Gate, Project, Settings};
+use crate::support::gate::{Gate, Project, Settings, directory_of};
 use crate::support::message::alice;
 use crate::support::raw::{Secured, TlsClient};
 
@@ -75,7 +74,7 @@ fn t13_an_unknown_server_name_still_gets_a_certificate_so_that_the_refusal_can_b
     let projects = two_projects(&backend);
     let gate = Gate::with(&Settings::new(&projects).top("default_project = \"acme\""));
     let tls = TlsClient::new(&gate.file("acme", "ca.crt"), "nosuch.localhost");
-    let mut client = Secured::connect(gate.addr(), &unverified(tls));
+    let mut client = Secured::connect(gate.addr(), &tls.unverified());
     client.refused(&alice()).assert_fatal("28000");
 }
 
@@ -94,7 +93,7 @@ fn without_server_name_the_default_project_is_meant() {
 fn without_server_name_and_without_a_default_every_way_to_choose_is_named() {
     let backend = FakeBackend::untouchable();
     let gate = Gate::start(&two_projects(&backend));
-    let tls = unverified(gate.tls("acme").with(|config| config.enable_sni = false));
+    let tls = gate.tls("acme").with(|config| config.enable_sni = false).unverified();
     let refusal = Secured::connect(gate.addr(), &tls).refused(&alice());
     refusal.assert_fatal("28000");
     assert!(refusal.hint().contains("portcullis.project"), "{refusal:?}");
@@ -171,39 +170,17 @@ fn a_restart_keeps_the_ca_that_clients_trust() {
 #[test]
 fn t13_a_chain_of_the_users_own_is_sent_whole() {
     let backend = FakeBackend::welcoming();
-    let directory = tempfile::tempdir().unwrap();
-    write_own_chain(directory.path());
+    let authority = Authority::new();
+    let leaf = authority.leaf("acme.localhost");
+    let files = [("root.crt", authority.root()), ("own.crt", &leaf.chain), ("own.key", &leaf.key)];
     let acme = Project::new("acme", &backend.url())
         .text("certificate", "own.crt")
         .text("key", "own.key");
-    let root = directory.path().join("root.crt");
-    let gate = Gate::within(directory, &Settings::new(&[acme]));
+    let gate = Gate::within(directory_of(&files), &Settings::new(&[acme]));
+    let root = gate.directory().join("root.crt");
     let mut client = Secured::connect(gate.addr(), &TlsClient::new(&root, "acme.localhost"));
     client.login(&alice());
     assert_eq!(client.chain().len(), 2, "leaf and intermediate");
-}
-
-/// A root, an intermediate that it signed, and a leaf that the intermediate signed.
-fn write_own_chain(directory: &Path) {
-    let authority = |name: &str| {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        (params, KeyPair::generate().unwrap())
-    };
-    let (root, root_key) = authority("root");
-    let root_certificate = root.self_signed(&root_key).unwrap();
-    let (middle, middle_key) = authority("intermediate");
-    let middle_certificate =
-        middle.signed_by(&middle_key, &Issuer::new(root, root_key)).unwrap();
-    let leaf_key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["acme.localhost".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&leaf_key, &Issuer::new(middle, middle_key)).unwrap();
-    fs::write(directory.join("root.crt"), root_certificate.pem()).unwrap();
-    fs::write(directory.join("own.crt"), leaf.pem() + &middle_certificate.pem()).unwrap();
-    let key = directory.join("own.key");
-    fs::write(&key, leaf_key.serialize_pem()).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[test]
@@ -265,58 +242,6 @@ impl ClientSessionStore for OneTicket {
     }
 }
 
-/// Verifies no certificate, as `sslmode=require` does.
-fn unverified(tls: TlsClient) -> TlsClient {
-    tls.with(|config| {
-        let provider = config.crypto_provider().clone();
-        config.dangerous().set_certificate_verifier(Arc::new(Anything(provider)));
-    })
-}
-
 fn tls_1_2(gate: &Gate, project: &str) -> TlsClient {
     gate.tls(project).at_version(&rustls::version::TLS12)
-}
-
-#[derive(Debug)]
-struct Anything(Arc<rustls::crypto::CryptoProvider>);
-
-mod anything {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    impl ServerCertVerifier for super::Anything {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
 }

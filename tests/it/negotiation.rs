@@ -283,7 +283,7 @@ fn t6_a_backend_that_says_nothing_ends_the_login() {
     });
     let gate = impatient(&backend.url());
     let mut client = gate.connect("acme");
-    client.refused(&alice()).assert_fatal("57P03");
+    client.refused(&alice()).assert_fatal("57014");
 }
 
 #[test]

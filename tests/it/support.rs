@@ -1,5 +1,6 @@
 //! What the tests are made of.
 
+pub(crate) mod authority;
 pub(crate) mod clients;
 pub(crate) mod fake_backend;
 pub(crate) mod gate;
@@ -7,6 +8,7 @@ pub(crate) mod message;
 pub(crate) mod postgres;
 pub(crate) mod raw;
 pub(crate) mod tokio_tls;
+mod unverified;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -73,6 +74,7 @@ pub(crate) struct Settings {
     top: Vec<String>,
     limits: Vec<String>,
     tables: String,
+    log_level: &'static str,
     projects: Vec<Project>,
 }
 
@@ -90,6 +92,7 @@ impl Settings {
             top: Vec::new(),
             limits: generous.iter().map(|limit| format!("{limit} = 100000")).collect(),
             tables: String::new(),
+            log_level: "info",
             projects: projects.to_vec(),
         }
     }
@@ -102,6 +105,10 @@ impl Settings {
     pub(crate) fn top(mut self, line: &str) -> Self {
         self.top.push(line.to_owned());
         self
+    }
+
+    pub(crate) fn log_level(self, log_level: &'static str) -> Self {
+        Self { log_level, ..self }
     }
 
     /// Adds a table.
@@ -122,9 +129,10 @@ impl Settings {
         let projects: String = self.projects.iter().map(Project::to_toml).collect();
         format!(
             "listen = {:?}\ncerts = \"certs\"\n{}\n\n[admin]\nlisten = \"off\"\n\n\
-             [log]\nformat = \"json\"\n\n[limits]\n{}\n\n{}\n{projects}",
+             [log]\nformat = \"json\"\nlevel = {:?}\n\n[limits]\n{}\n\n{}\n{projects}",
             self.listen,
             self.top.join("\n"),
+            self.log_level,
             self.limits.join("\n"),
             self.tables,
         )
@@ -235,6 +243,17 @@ impl Drop for Gate {
             eprintln!("--- the gate's log ---\n{}", self.log.raw());
         }
     }
+}
+
+/// A directory to start a gate in, with files that only their owner can read.
+pub(crate) fn directory_of(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, contents) in files {
+        let path = directory.path().join(name);
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    directory
 }
 
 /// A field of a log line, as text; empty if it is not there.

@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use portcullis::cli::demo::cluster::{Cluster, Plan, initialise};
 use portcullis::cli::demo::installation::Installation;
+
+use super::PATIENCE;
 
 /// The password of every role.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -75,6 +78,19 @@ fn make_template(installation: &Installation, template: &Path) {
     let status = Command::new("cp").arg("-R").args([&data, &partial]).status().unwrap();
     assert!(status.success());
     fs::rename(partial, template).unwrap();
+}
+
+/// Asks the server until it answers `expected`.
+#[track_caller]
+pub(crate) fn wait_for(cluster: &Cluster, sql: &str, expected: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = cluster.sql(sql).unwrap();
+        if answer == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{sql}: {answer}, and never {expected}");
+    }
 }
 
 /// Where `./test` installs what the tests need.

@@ -12,6 +12,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, St
 
 use super::PATIENCE;
 use super::message::{self, Message};
+use super::unverified::Unverified;
 
 /// A TCP connection to the gate, in clear; every read ends after a while.
 #[derive(Debug)]
@@ -135,6 +136,14 @@ impl TlsClient {
     pub(crate) fn with_alpn(self, protocols: &[&[u8]]) -> Self {
         let protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         self.with(|config| config.alpn_protocols = protocols)
+    }
+
+    /// Verifies no certificate, as `sslmode=require` doesn't.
+    pub(crate) fn unverified(self) -> Self {
+        self.with(|config| {
+            let provider = config.crypto_provider().clone();
+            config.dangerous().set_certificate_verifier(Arc::new(Unverified(provider)));
+        })
     }
 
     /// Writes to the socket at most `piece` bytes at a time.
@@ -272,6 +281,12 @@ pub(crate) struct Socket {
     stream: TcpStream,
     piece: usize,
     sniffer: Sniffer,
+}
+
+impl Socket {
+    pub(crate) fn write_timeout(&self, timeout: Duration) {
+        self.stream.set_write_timeout(Some(timeout)).unwrap();
+    }
 }
 
 impl Read for Socket {
