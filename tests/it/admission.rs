@@ -25,6 +25,21 @@ fn a_denied_address_never_reaches_the_backend_and_reads_why() {
     assert!(refusal.hint().contains("allow list"), "{refusal:?}");
 }
 
+/// All of 127.0.0.0/8 is this machine's on Linux; elsewhere only what was configured.
+#[cfg(target_os = "linux")]
+#[test]
+fn of_two_addresses_each_gets_its_own_answer() {
+    let backend = FakeBackend::welcoming();
+    let gate = Gate::start(&[Project::new("acme", &backend.url()).allow(&["127.0.0.7"])]);
+    let from = |source: &str| {
+        let raw = Raw::connect_from(source, gate.addr());
+        raw.ask_for_tls().begin_tls(&gate.tls("acme"))
+    };
+    from("127.0.0.7").login(&alice());
+    let refusal = from("127.0.0.8").refused(&alice());
+    assert!(refusal.message().contains("from 127.0.0.8 "), "{refusal:?}");
+}
+
 #[test]
 fn two_projects_on_one_port_have_rules_of_their_own() {
     let backend = FakeBackend::welcoming();
@@ -34,7 +49,9 @@ fn two_projects_on_one_port_have_rules_of_their_own() {
     ]);
     let mut client = gate.connect("acme");
     client.login(&alice());
-    gate.connect("globex").refused(&alice()).assert_fatal("28000");
+    gate.connect("globex")
+        .refused(&alice())
+        .assert_fatal("28000");
     client.is_alive();
 }
 
@@ -73,7 +90,9 @@ fn the_longest_match_decides_and_deny_wins_where_equal() {
         (&["anywhere"], &[ELSEWHERE], true),
     ];
     for (allow, deny, admitted) in cases {
-        let acme = Project::new("acme", &backend.url()).allow(allow).text_list("deny", deny);
+        let acme = Project::new("acme", &backend.url())
+            .allow(allow)
+            .text_list("deny", deny);
         let gate = Gate::start(&[acme]);
         let mut client = gate.connect("acme");
         if admitted {
@@ -120,24 +139,33 @@ fn t29_an_unknown_server_name_reads_the_words_of_a_denied_address() {
 #[test]
 fn a_project_may_be_named_in_options() {
     let backend = FakeBackend::welcoming();
-    let projects = [Project::new("acme", &backend.url()), Project::new("globex", &backend.url())];
+    let projects = [
+        Project::new("acme", &backend.url()),
+        Project::new("globex", &backend.url()),
+    ];
     let settings = Settings::new(&projects).top("default_project = \"acme\"");
     let gate = Gate::with(&settings);
     let tls = gate.tls("acme").with(|config| config.enable_sni = false);
     let asking = |options: &[u8]| startup(V3_0, &[(b"user", b"alice"), (b"options", options)]);
     Secured::connect(gate.addr(), &tls).login(&asking(b"-c portcullis.project=globex"));
     // One line a session, with the project that it came to.
-    let line = gate.log().wait("a session", |line| text(line, "project") == "globex");
+    let line = gate
+        .log()
+        .wait("a session", |line| text(line, "project") == "globex");
     assert_ne!(line, serde_json::Value::Null);
     // server_name says one thing, options another.
     let conflict = asking(b"-c portcullis.project=globex");
-    gate.connect("acme").refused(&conflict).assert_fatal("28000");
+    gate.connect("acme")
+        .refused(&conflict)
+        .assert_fatal("28000");
 }
 
 #[test]
 fn refusal_drop_is_a_close_before_tls() {
     let backend = FakeBackend::untouchable();
-    let acme = Project::new("acme", &backend.url()).allow(&[ELSEWHERE]).text("refusal", "drop");
+    let acme = Project::new("acme", &backend.url())
+        .allow(&[ELSEWHERE])
+        .text("refusal", "drop");
     let gate = Gate::start(&[acme]);
     let mut client = gate.connect("acme");
     let error = client.handshake().unwrap_err();
@@ -158,12 +186,16 @@ fn past_its_budget_a_source_is_refused_by_a_close_before_tls() {
 #[test]
 fn observe_lets_in_whom_the_rules_deny_and_says_so_in_the_log() {
     let backend = FakeBackend::welcoming();
-    let acme = Project::new("acme", &backend.url()).allow(&[ELSEWHERE]).set("observe", "true");
+    let acme = Project::new("acme", &backend.url())
+        .allow(&[ELSEWHERE])
+        .set("observe", "true");
     let gate = Gate::start(&[acme]);
     let mut client = gate.connect("acme");
     client.login(&alice());
     client.is_alive();
-    gate.log().wait("what would be denied", |line| line.to_string().contains("observe"));
+    gate.log().wait("what would be denied", |line| {
+        line.to_string().contains("observe")
+    });
 }
 
 #[test]
@@ -198,9 +230,14 @@ fn t22_a_backend_that_is_down_is_57p03() {
     let refusal = gate.connect("acme").refused(&alice());
     refusal.assert_fatal("57P03");
     // The same reference stands in the log, with what the client isn't told.
-    let (_, reference) = refusal.message().split_once("(reference ").expect("a reference");
+    let (_, reference) = refusal
+        .message()
+        .split_once("(reference ")
+        .expect("a reference");
     let reference = reference.trim_end_matches(')').to_owned();
-    gate.log().wait("the reference", |line| line.to_string().contains(&reference));
+    gate.log().wait("the reference", |line| {
+        line.to_string().contains(&reference)
+    });
 }
 
 #[test]
@@ -229,7 +266,9 @@ fn t21_the_backends_own_refusal_reaches_the_client_untouched() {
 fn psql_shows_why_it_was_denied() {
     let backend = FakeBackend::untouchable();
     let gate = Gate::start(&[Project::new("acme", &backend.url()).allow(&[ELSEWHERE])]);
-    let words = Client::psql(&conninfo(&gate, "acme")).args(["-c", "select 1"]).fails();
+    let words = Client::psql(&conninfo(&gate, "acme"))
+        .args(["-c", "select 1"])
+        .fails();
     let message = "FATAL:  connections from 127.0.0.1 are not allowed to \"acme.localhost\"";
     assert!(words.contains(message), "{words}");
     assert!(words.contains("HINT:"), "{words}");
@@ -247,8 +286,14 @@ fn psql_reads_what_to_do_when_it_comes_in_plaintext() {
 #[test]
 fn a_wrong_password_is_refused_in_the_servers_own_words() {
     let cluster = Server::System.plain();
-    let gate = Gate::start(&[Project::new("acme", &format!("postgres://127.0.0.1:{}", cluster.port()))]);
+    let gate = Gate::start(&[Project::new(
+        "acme",
+        &format!("postgres://127.0.0.1:{}", cluster.port()),
+    )]);
     let psql = Client::psql(&conninfo(&gate, "acme")).args(["-c", "select 1"]);
     let words = psql.env("PGPASSWORD", "wrong").fails();
-    assert!(words.contains("password authentication failed for user \"alice\""), "{words}");
+    assert!(
+        words.contains("password authentication failed for user \"alice\""),
+        "{words}"
+    );
 }

@@ -15,8 +15,15 @@ const MODES: [&str; 3] = ["require", "verify-ca", "verify-full"];
 /// A gate whose backend must do TLS as `sslmode` says, with the leaf of an authority of its own.
 fn demanding(sslmode: &str, backend: &str, trusted: &Authority) -> Gate {
     let acme = Project::new("acme", backend).text("sslmode", sslmode);
-    let acme = if sslmode == "require" { acme } else { acme.text("sslrootcert", "root.crt") };
-    Gate::within(directory_of(&[("root.crt", trusted.root())]), &Settings::new(&[acme]))
+    let acme = if sslmode == "require" {
+        acme
+    } else {
+        acme.text("sslrootcert", "root.crt")
+    };
+    Gate::within(
+        directory_of(&[("root.crt", trusted.root())]),
+        &Settings::new(&[acme]),
+    )
 }
 
 /// What a client reads when the backend answers SSLRequest with `answer`.
@@ -27,7 +34,10 @@ fn refusal_after(answer: &'static [u8], sslmode: &str) -> String {
         peer.finish();
         // Neither a StartupMessage in clear nor anything else but a ClientHello may follow.
         let rest = peer.rest().unwrap_or_default();
-        assert!(rest.is_empty() || rest.starts_with(b"\x16"), "in clear: {rest:x?}");
+        assert!(
+            rest.is_empty() || rest.starts_with(b"\x16"),
+            "in clear: {rest:x?}"
+        );
     });
     let gate = demanding(sslmode, &backend.url(), &Authority::new());
     let refusal = gate.connect("acme").refused(&alice());
@@ -79,9 +89,14 @@ fn the_backends_error_reaches_the_operator_and_not_the_client() {
     });
     let gate = demanding("require", &backend.url(), &Authority::new());
     let refusal = gate.connect("acme").refused(&alice());
-    let (_, reference) = refusal.message().split_once("(reference ").expect("a reference");
+    let (_, reference) = refusal
+        .message()
+        .split_once("(reference ")
+        .expect("a reference");
     let reference = reference.trim_end_matches(')').to_owned();
-    gate.log().wait("the reference", |line| line.to_string().contains(&reference));
+    gate.log().wait("the reference", |line| {
+        line.to_string().contains(&reference)
+    });
 }
 
 /// A server that speaks TLS with `leaf`, and whose rules for TCP are `hba`.
@@ -104,7 +119,10 @@ const IS_TLS: &str = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
 #[test]
 fn each_sslmode_takes_the_certificates_that_libpq_would() {
     let (trusted, other) = (Authority::new(), Authority::new());
-    let cluster = with_tls(&trusted.leaf("localhost"), &["hostssl all all 127.0.0.1/32 trust"]);
+    let cluster = with_tls(
+        &trusted.leaf("localhost"),
+        &["hostssl all all 127.0.0.1/32 trust"],
+    );
     let cases = [
         ("require", "127.0.0.1", &other, true),
         ("verify-ca", "127.0.0.1", &trusted, true),
@@ -120,7 +138,10 @@ fn each_sslmode_takes_the_certificates_that_libpq_would() {
             assert_eq!(psql.prints(), "t", "{sslmode} {host}");
         } else {
             let words = psql.fails();
-            assert!(words.contains("can't be trusted"), "{sslmode} {host}: {words}");
+            assert!(
+                words.contains("can't be trusted"),
+                "{sslmode} {host}: {words}"
+            );
         }
     }
 }
@@ -128,17 +149,28 @@ fn each_sslmode_takes_the_certificates_that_libpq_would() {
 #[test]
 fn t19_scram_across_two_certificates_says_what_to_set() {
     let authority = Authority::new();
-    let cluster = with_tls(&authority.leaf("localhost"), &["hostssl all all 127.0.0.1/32 scram-sha-256"]);
+    let cluster = with_tls(
+        &authority.leaf("localhost"),
+        &["hostssl all all 127.0.0.1/32 scram-sha-256"],
+    );
     let gate = demanding("verify-full", &at("localhost", &cluster), &authority);
-    let words = Client::psql(&conninfo(&gate, "acme")).args(["-c", IS_TLS]).fails();
-    assert!(words.contains("another certificate than the gate"), "{words}");
+    let words = Client::psql(&conninfo(&gate, "acme"))
+        .args(["-c", IS_TLS])
+        .fails();
+    assert!(
+        words.contains("another certificate than the gate"),
+        "{words}"
+    );
     assert!(words.contains("channel_binding=disable"), "{words}");
 }
 
 #[test]
 fn t19_scram_across_two_certificates_works_where_the_client_binds_nothing() {
     let authority = Authority::new();
-    let cluster = with_tls(&authority.leaf("localhost"), &["hostssl all all 127.0.0.1/32 scram-sha-256"]);
+    let cluster = with_tls(
+        &authority.leaf("localhost"),
+        &["hostssl all all 127.0.0.1/32 scram-sha-256"],
+    );
     let gate = demanding("verify-full", &at("localhost", &cluster), &authority);
     let conninfo = conninfo(&gate, "acme") + " channel_binding=disable";
     assert_eq!(Client::psql(&conninfo).args(["-c", IS_TLS]).prints(), "t");
@@ -149,7 +181,11 @@ fn t19_scram_is_bound_end_to_end_where_both_legs_show_the_same_leaf() {
     let authority = Authority::new();
     let leaf = authority.leaf("acme.localhost");
     let cluster = with_tls(&leaf, &["hostssl all all 127.0.0.1/32 scram-sha-256"]);
-    let files = [("root.crt", authority.root()), ("own.crt", &leaf.chain), ("own.key", &leaf.key)];
+    let files = [
+        ("root.crt", authority.root()),
+        ("own.crt", &leaf.chain),
+        ("own.key", &leaf.key),
+    ];
     let acme = Project::new("acme", &at("127.0.0.1", &cluster))
         .text("sslmode", "verify-ca")
         .text("sslrootcert", "root.crt")
@@ -164,7 +200,11 @@ fn t19_scram_is_bound_end_to_end_where_both_legs_show_the_same_leaf() {
             gate.port(),
             root.display()
         );
-        assert_eq!(Client::psql(&conninfo).args(["-c", IS_TLS]).prints(), "t", "{binding}");
+        assert_eq!(
+            Client::psql(&conninfo).args(["-c", IS_TLS]).prints(),
+            "t",
+            "{binding}"
+        );
     }
 }
 
@@ -182,14 +222,19 @@ fn t19_scram_over_a_plaintext_leg_works_unless_the_client_insists_on_binding() {
 fn every_way_of_authentication_passes_on_a_plaintext_leg_and_on_tls() {
     let authority = Authority::new();
     let ways = ["trust", "password", "md5", "scram-sha-256"];
-    let hba: Vec<_> = ways.iter().map(|way| format!("host all {way} 127.0.0.1/32 {way}")).collect();
+    let hba: Vec<_> = ways
+        .iter()
+        .map(|way| format!("host all {way} 127.0.0.1/32 {way}"))
+        .collect();
     let hba: Vec<_> = hba.iter().map(String::as_str).collect();
     let cluster = with_tls(&authority.leaf("localhost"), &hba);
     let password = crate::support::postgres::PASSWORD;
     for way in ways {
         let verifier = if way == "md5" { "md5" } else { "scram-sha-256" };
         let role = format!("create role \"{way}\" login superuser password '{password}'");
-        cluster.sql(&format!("set password_encryption = '{verifier}'; {role}")).unwrap();
+        cluster
+            .sql(&format!("set password_encryption = '{verifier}'; {role}"))
+            .unwrap();
     }
     for sslmode in ["disable", "require"] {
         let acme = Project::new("acme", &at("127.0.0.1", &cluster)).text("sslmode", sslmode);
@@ -197,7 +242,9 @@ fn every_way_of_authentication_passes_on_a_plaintext_leg_and_on_tls() {
         for way in ways {
             let conninfo = conninfo(&gate, "acme").replace("user=alice", &format!("user={way}"));
             let conninfo = conninfo + " channel_binding=disable";
-            let user = Client::psql(&conninfo).args(["-c", "select current_user"]).prints();
+            let user = Client::psql(&conninfo)
+                .args(["-c", "select current_user"])
+                .prints();
             assert_eq!(user, way, "sslmode = {sslmode}");
         }
     }
@@ -208,8 +255,17 @@ fn a_unix_socket_is_a_backend() {
     let cluster = Server::System.start(|plan| {
         plan.hba = vec!["local all alice scram-sha-256".to_owned()];
     });
-    let backend = format!("{}:{}", cluster.socket_directory().display(), cluster.port());
+    let backend = format!(
+        "{}:{}",
+        cluster.socket_directory().display(),
+        cluster.port()
+    );
     let gate = Gate::start(&[Project::new("acme", &backend)]);
     let address = "select inet_server_addr() is null";
-    assert_eq!(Client::psql(&conninfo(&gate, "acme")).args(["-c", address]).prints(), "t");
+    assert_eq!(
+        Client::psql(&conninfo(&gate, "acme"))
+            .args(["-c", address])
+            .prints(),
+        "t"
+    );
 }

@@ -30,8 +30,12 @@ fn cancelled(key: &'static [u8]) -> Cancelled {
             assert_eq!(first, cancel_request(PROCESS, key));
             may_close.lock().unwrap().recv().expect("the test closes");
         } else {
-            let welcome =
-                [authentication_ok(), backend_key_data(PROCESS, key), ready_for_query()].concat();
+            let welcome = [
+                authentication_ok(),
+                backend_key_data(PROCESS, key),
+                ready_for_query(),
+            ]
+            .concat();
             peer.send(&welcome);
             peer.serve_queries();
         }
@@ -47,9 +51,13 @@ fn log_in(gate: &Gate) -> Secured {
 
 /// A pause long enough that a gate which closes early is caught at it; never waited out otherwise.
 fn is_open(raw: &Raw) -> bool {
-    raw.stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    raw.stream
+        .set_read_timeout(Some(std::time::Duration::from_millis(200)))
+        .unwrap();
     let open = raw.stream.peek(&mut [0]).is_err();
-    raw.stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    raw.stream
+        .set_read_timeout(Some(crate::support::PATIENCE))
+        .unwrap();
     open
 }
 
@@ -130,7 +138,9 @@ fn t9_the_key_of_a_session_that_ended_reaches_nobody() {
     let mut session = log_in(&gate);
     session.finish();
     session.rest().unwrap();
-    gate.log().wait("the session's end", |line| line.to_string().contains("session ended"));
+    gate.log().wait("the session's end", |line| {
+        line.to_string().contains("session ended")
+    });
     let mut raw = Raw::connect(gate.addr());
     raw.send(&cancel_request(PROCESS, b"\xde\xad\xbe\xef"));
     assert_eq!(raw.until_closed(), b"");
@@ -146,7 +156,8 @@ fn t9_a_cancelrequest_is_not_exempt_from_the_allow_list() {
     let closed = acme.allow(&["nowhere"]).text("on_revoke", "keep");
     gate.rewrite(&Settings::new(&[closed]));
     gate.signal("HUP");
-    gate.log().wait("the reload", |line| line.to_string().contains("reloaded"));
+    gate.log()
+        .wait("the reload", |line| line.to_string().contains("reloaded"));
     let mut raw = Raw::connect(gate.addr());
     raw.send(&cancel_request(PROCESS, b"\xde\xad\xbe\xef"));
     assert_eq!(raw.until_closed(), b"");
@@ -213,7 +224,11 @@ fn ctrl_c_in_psql_cancels_the_statement_and_not_the_session() {
         wait_for(&cluster, sleeping, "1");
         psql.signal("INT");
         let ran = psql.finish();
-        assert!(ran.stderr.contains("canceling statement due to user request"), "{ran}");
+        assert!(
+            ran.stderr
+                .contains("canceling statement due to user request"),
+            "{ran}"
+        );
         assert!(ran.stdout.contains("still here"), "{ran}");
     }
 }
@@ -223,16 +238,25 @@ fn t10_the_process_id_that_the_client_is_told_is_the_servers_own() {
     let cluster = Server::System.plain();
     let gate = Gate::start(&[Project::new(
         "acme",
-        &format!("{}:{}", cluster.socket_directory().display(), cluster.port()),
+        &format!(
+            "{}:{}",
+            cluster.socket_directory().display(),
+            cluster.port()
+        ),
     )]);
     let mut client = gate.connect("acme");
     let messages = client.login(&alice());
     let told = messages.iter().find(|message| message.tag == b'K').unwrap();
     let process = u32::from_be_bytes(told.body[..4].try_into().unwrap());
     client.send(&query("select pg_backend_pid()"));
-    let rows = std::iter::repeat_with(|| client.message()).find(|row| row.tag == b'D').unwrap();
+    let rows = std::iter::repeat_with(|| client.message())
+        .find(|row| row.tag == b'D')
+        .unwrap();
     let text = process.to_string();
     let length = u32::try_from(text.len()).unwrap().to_be_bytes();
-    let expected = message(b'D', &[&1_u16.to_be_bytes(), &length[..], text.as_bytes()].concat());
+    let expected = message(
+        b'D',
+        &[&1_u16.to_be_bytes(), &length[..], text.as_bytes()].concat(),
+    );
     assert_eq!(message(b'D', &rows.body), expected);
 }

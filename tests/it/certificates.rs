@@ -18,12 +18,18 @@ use crate::support::message::alice;
 use crate::support::raw::{Secured, TlsClient};
 
 fn two_projects(backend: &FakeBackend) -> Vec<Project> {
-    vec![Project::new("acme", &backend.url()), Project::new("globex", &backend.url())]
+    vec![
+        Project::new("acme", &backend.url()),
+        Project::new("globex", &backend.url()),
+    ]
 }
 
 /// A client that trusts `project` and asks for `server_name`.
 fn asking(gate: &Gate, project: &str, server_name: &str) -> Secured {
-    Secured::connect(gate.addr(), &TlsClient::new(&gate.file(project, "ca.crt"), server_name))
+    Secured::connect(
+        gate.addr(),
+        &TlsClient::new(&gate.file(project, "ca.crt"), server_name),
+    )
 }
 
 #[test]
@@ -43,8 +49,13 @@ fn t13_each_project_has_a_certificate_of_its_own_on_the_same_port() {
 fn t13_a_project_is_not_vouched_for_by_another_projects_ca() {
     let backend = FakeBackend::untouchable();
     let gate = Gate::start(&two_projects(&backend));
-    let error = asking(&gate, "globex", "acme.localhost").handshake().unwrap_err();
-    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+    let error = asking(&gate, "globex", "acme.localhost")
+        .handshake()
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("invalid peer certificate"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -64,7 +75,9 @@ fn t13_a_wildcard_host_covers_one_label() {
     let mut client = asking(&gate, "wild", "any.wild.localhost");
     client.login(&alice());
     for outside in ["wild.localhost", "a.b.wild.localhost"] {
-        asking(&gate, "wild", outside).handshake().expect_err("not covered");
+        asking(&gate, "wild", outside)
+            .handshake()
+            .expect_err("not covered");
     }
 }
 
@@ -93,7 +106,10 @@ fn without_server_name_the_default_project_is_meant() {
 fn without_server_name_and_without_a_default_every_way_to_choose_is_named() {
     let backend = FakeBackend::untouchable();
     let gate = Gate::start(&two_projects(&backend));
-    let tls = gate.tls("acme").with(|config| config.enable_sni = false).unverified();
+    let tls = gate
+        .tls("acme")
+        .with(|config| config.enable_sni = false)
+        .unverified();
     let refusal = Secured::connect(gate.addr(), &tls).refused(&alice());
     refusal.assert_fatal("28000");
     assert!(refusal.hint().contains("portcullis.project"), "{refusal:?}");
@@ -108,7 +124,10 @@ fn t13_the_leaf_is_ecdsa_p256_with_sha256_and_names_its_hosts_as_san() {
     client.login(&alice());
     let chain = client.chain();
     let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
-    assert_eq!(leaf.signature_algorithm.algorithm.to_id_string(), "1.2.840.10045.4.3.2");
+    assert_eq!(
+        leaf.signature_algorithm.algorithm.to_id_string(),
+        "1.2.840.10045.4.3.2"
+    );
     let key = leaf.public_key().algorithm.parameters.as_ref().unwrap();
     assert_eq!(key.as_oid().unwrap().to_id_string(), "1.2.840.10045.3.1.7");
     let names = leaf.subject_alternative_name().unwrap().unwrap();
@@ -125,7 +144,10 @@ fn the_post_quantum_hybrid_is_preferred_and_tls_1_2_still_works() {
     assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
     let mut client = Secured::connect(gate.addr(), &tls_1_2(&gate, "acme"));
     client.login(&alice());
-    assert_eq!(client.stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+    assert_eq!(
+        client.stream.conn.protocol_version(),
+        Some(ProtocolVersion::TLSv1_2)
+    );
 }
 
 #[test]
@@ -144,7 +166,10 @@ fn private_keys_are_readable_by_their_owner_alone() {
     let gate = Gate::start(&two_projects(&backend));
     for project in ["acme", "globex"] {
         for key in ["ca.key", "server.key"] {
-            let mode = fs::metadata(gate.file(project, key)).unwrap().permissions().mode();
+            let mode = fs::metadata(gate.file(project, key))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{project}/{key}");
         }
     }
@@ -157,7 +182,11 @@ fn a_restart_keeps_the_ca_that_clients_trust() {
     let first = Gate::with(&settings);
     let kept = tempfile::tempdir().unwrap();
     let from = first.directory().join("certs");
-    let status = std::process::Command::new("cp").arg("-R").arg(from).arg(kept.path()).status();
+    let status = std::process::Command::new("cp")
+        .arg("-R")
+        .arg(from)
+        .arg(kept.path())
+        .status();
     assert!(status.unwrap().success());
     let trusted = first.tls("acme");
     drop(first);
@@ -172,7 +201,11 @@ fn t13_a_chain_of_the_users_own_is_sent_whole() {
     let backend = FakeBackend::welcoming();
     let authority = Authority::new();
     let leaf = authority.leaf("acme.localhost");
-    let files = [("root.crt", authority.root()), ("own.crt", &leaf.chain), ("own.key", &leaf.key)];
+    let files = [
+        ("root.crt", authority.root()),
+        ("own.crt", &leaf.chain),
+        ("own.key", &leaf.key),
+    ];
     let acme = Project::new("acme", &backend.url())
         .text("certificate", "own.crt")
         .text("key", "own.key");
@@ -204,8 +237,18 @@ fn t14_a_ticket_resumes_its_own_project_and_no_other() {
             client.stream.conn.handshake_kind().unwrap()
         };
         assert_eq!(connect("acme"), HandshakeKind::Full);
-        assert_eq!(connect("acme"), HandshakeKind::Resumed, "{:?}", version.version);
-        assert_ne!(connect("globex"), HandshakeKind::Resumed, "{:?}", version.version);
+        assert_eq!(
+            connect("acme"),
+            HandshakeKind::Resumed,
+            "{:?}",
+            version.version
+        );
+        assert_ne!(
+            connect("globex"),
+            HandshakeKind::Resumed,
+            "{:?}",
+            version.version
+        );
     }
 }
 

@@ -31,7 +31,11 @@ fn t4_direct_tls_without_alpn_gets_the_alert_no_application_protocol() {
     for offered in [&[][..], &[&b"http/1.1"[..]], &[b"h2", b"postgres"]] {
         let tls = gate.tls("acme").with_alpn(offered);
         let mut client = Raw::connect(gate.addr()).begin_tls(&tls);
-        assert_eq!(client.alert(), AlertDescription::NoApplicationProtocol, "{offered:?}");
+        assert_eq!(
+            client.alert(),
+            AlertDescription::NoApplicationProtocol,
+            "{offered:?}"
+        );
     }
 }
 
@@ -39,9 +43,10 @@ fn t4_direct_tls_without_alpn_gets_the_alert_no_application_protocol() {
 fn t4_alpn_is_optional_after_sslrequest() {
     let backend = FakeBackend::welcoming();
     let gate = acme(&backend);
-    for (offered, chosen) in
-        [(&[][..], None), (&[&b"postgresql"[..]], Some(&b"postgresql"[..]))]
-    {
+    for (offered, chosen) in [
+        (&[][..], None),
+        (&[&b"postgresql"[..]], Some(&b"postgresql"[..])),
+    ] {
         let mut client = Secured::connect(gate.addr(), &gate.tls("acme").with_alpn(offered));
         client.login(&alice());
         assert_eq!(client.stream.conn.alpn_protocol(), chosen);
@@ -70,7 +75,9 @@ fn t4_sslrequest_inside_direct_tls_is_refused() {
     let backend = FakeBackend::untouchable();
     let gate = acme(&backend);
     let mut client = Raw::connect(gate.addr()).begin_tls(&gate.tls("acme"));
-    client.refused(&crate::support::message::ssl_request()).assert_fatal("08P01");
+    client
+        .refused(&crate::support::message::ssl_request())
+        .assert_fatal("08P01");
 }
 
 #[test]
@@ -79,6 +86,8 @@ fn the_startup_message_is_the_same_on_both_ways() {
     let expected = sent.clone();
     let backend = FakeBackend::serving(move |mut peer| assert_eq!(peer.login(), expected));
     let gate = acme(&backend);
-    Raw::connect(gate.addr()).begin_tls(&gate.tls("acme")).login(&sent);
+    Raw::connect(gate.addr())
+        .begin_tls(&gate.tls("acme"))
+        .login(&sent);
     gate.connect("acme").login(&sent);
 }

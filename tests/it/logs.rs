@@ -39,7 +39,13 @@ fn a_session_is_one_line_when_it_opens_and_one_when_it_ends() {
     for field in ["tls_version", "tls_group"] {
         assert_ne!(text(opened, field), "", "{field} is missing: {opened}");
     }
-    for field in ["bytes_to_client", "bytes_to_backend", "duration_ms", "closed_by", "reason"] {
+    for field in [
+        "bytes_to_client",
+        "bytes_to_backend",
+        "duration_ms",
+        "closed_by",
+        "reason",
+    ] {
         assert_ne!(text(&ended, field), "", "{field} is missing: {ended}");
     }
 }
@@ -70,7 +76,8 @@ fn t33_a_tcp_health_check_leaves_no_line() {
     client.login(&alice());
     client.finish();
     client.rest().unwrap();
-    gate.log().wait_after(before, "session ended", is("session ended"));
+    gate.log()
+        .wait_after(before, "session ended", is("session ended"));
     assert_eq!(gate.log().len(), before + 2, "{}", gate.log().raw());
 }
 
@@ -94,8 +101,14 @@ fn t34_nothing_of_a_session_reaches_the_log_at_any_level() {
         assert_eq!(peer.message().tag, b'p');
         peer.send(&crate::support::message::welcome());
         assert_eq!(peer.message().tag, b'Q');
-        peer.send(&message(b'D', &[b"\x00\x01\x00\x00\x00\x08", SECRETS[3].as_bytes()].concat()));
-        peer.send(&message(b'N', &[b"SNOTICE\0M", SECRETS[4].as_bytes(), b"\0\0"].concat()));
+        peer.send(&message(
+            b'D',
+            &[b"\x00\x01\x00\x00\x00\x08", SECRETS[3].as_bytes()].concat(),
+        ));
+        peer.send(&message(
+            b'N',
+            &[b"SNOTICE\0M", SECRETS[4].as_bytes(), b"\0\0"].concat(),
+        ));
         peer.send(&error_response(&[(b'S', "FATAL"), (b'M', SECRETS[6])]));
     });
     let settings = Settings::new(&[Project::new("acme", &backend.url())]).log_level("debug");
@@ -121,11 +134,19 @@ fn t34_nothing_of_a_session_reaches_the_log_at_any_level() {
 #[track_caller]
 fn assert_secret_free(gate: &Gate) {
     let log = gate.log().raw();
-    let hex = |secret: &str| secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |secret: &str| {
+        secret
+            .bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     let decimal = |secret: &str| format!("{:?}", secret.as_bytes());
     for secret in SECRETS {
         for form in [secret.to_owned(), hex(secret), decimal(secret)] {
-            assert!(!log.contains(form.trim_matches(['[', ']'])), "{secret}:\n{log}");
+            assert!(
+                !log.contains(form.trim_matches(['[', ']'])),
+                "{secret}:\n{log}"
+            );
         }
     }
 }
@@ -138,7 +159,9 @@ fn t34_a_refused_login_leaves_no_password_in_the_log() {
     let gate = Gate::with(&settings);
     let psql = Client::psql(&conninfo(&gate, "acme")).env("PGPASSWORD", SECRETS[0]);
     psql.args(["-c", "select 1"]).fails();
-    gate.log().wait("the refusal", |line| line.to_string().contains("refused_by_backend"));
+    gate.log().wait("the refusal", |line| {
+        line.to_string().contains("refused_by_backend")
+    });
     assert_secret_free(&gate);
     let key = std::fs::read_to_string(gate.file("acme", "server.key")).unwrap();
     let body = key.lines().nth(1).unwrap();

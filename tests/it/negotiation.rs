@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use crate::support::fake_backend::FakeBackend;
 use crate::support::gate::{Gate, Project, Settings};
 use crate::support::message::{
-    self, V3_0, V3_2, alice, gssenc_request, message, packet, ready_for_query, ssl_request, startup,
-    welcome,
+    self, Parameter, V3_0, V3_2, alice, gssenc_request, message, packet, ready_for_query,
+    ssl_request, startup, welcome,
 };
 use crate::support::raw::{Raw, Secured};
 
@@ -19,8 +19,7 @@ fn acme(backend: &FakeBackend) -> Gate {
 fn client_hello(gate: &Gate) -> Vec<u8> {
     let mut hello = Vec::new();
     let name = "acme.localhost".try_into().unwrap();
-    let mut client =
-        rustls::ClientConnection::new(gate.tls("acme").config.clone(), name).unwrap();
+    let mut client = rustls::ClientConnection::new(gate.tls("acme").config, name).unwrap();
     client.write_tls(&mut hello).unwrap();
     hello
 }
@@ -29,7 +28,12 @@ fn client_hello(gate: &Gate) -> Vec<u8> {
 fn t1_bytes_behind_sslrequest_end_the_connection() {
     let backend = FakeBackend::untouchable();
     let gate = acme(&backend);
-    for surplus in [b"\x00".to_vec(), alice(), ssl_request(), client_hello(&gate)] {
+    for surplus in [
+        b"\x00".to_vec(),
+        alice(),
+        ssl_request(),
+        client_hello(&gate),
+    ] {
         let mut raw = Raw::connect(gate.addr());
         raw.send(&[ssl_request(), surplus].concat());
         let answer = raw.until_closed();
@@ -115,7 +119,10 @@ fn t3_requests_in_one_segment_are_refused() {
         let mut raw = Raw::connect(gate.addr());
         raw.send(&together);
         let answer = raw.until_closed();
-        assert!(!answer.contains(&b'S') || answer.contains(&b'C'), "TLS was granted: {answer:x?}");
+        assert!(
+            !answer.contains(&b'S') || answer.contains(&b'C'),
+            "TLS was granted: {answer:x?}"
+        );
         assert_ne!(answer.get(2), Some(&22), "a ServerHello: {answer:x?}");
     }
 }
@@ -133,13 +140,19 @@ fn t3_a_startup_packet_out_of_bounds_is_refused() {
         let mut rest = Vec::new();
         // However it ends, what came before the end is an ErrorResponse or nothing.
         let ended = client.stream.read_to_end(&mut rest);
-        assert!(rest.is_empty() || rest[0] == b'E', "{length}: {rest:x?} {ended:?}");
+        assert!(
+            rest.is_empty() || rest[0] == b'E',
+            "{length}: {rest:x?} {ended:?}"
+        );
     }
 }
 
 #[track_caller]
 fn assert_no_grant(answer: &[u8], length: u32) {
-    assert!(answer.is_empty() || answer[0] == b'E', "{length}: {answer:x?}");
+    assert!(
+        answer.is_empty() || answer[0] == b'E',
+        "{length}: {answer:x?}"
+    );
 }
 
 #[test]
@@ -152,7 +165,10 @@ fn t3_a_startup_packet_of_the_largest_size_passes() {
     let padding = 10_000 - startup(V3_0, &[(b"user", b"alice"), (b"options", b"")]).len();
     let options = vec![b' '; padding];
     let mut client = gate.connect("acme");
-    client.login(&startup(V3_0, &[(b"user", b"alice"), (b"options", &options)]));
+    client.login(&startup(
+        V3_0,
+        &[(b"user", b"alice"), (b"options", &options)],
+    ));
     client.is_alive();
 }
 
@@ -335,12 +351,35 @@ fn expecting(expected: Vec<u8>, answer: Vec<u8>) -> FakeBackend {
 
 #[test]
 fn t11_the_startup_message_reaches_the_backend_as_it_came() {
-    let unusual: [(u32, &[(&[u8], &[u8])]); 5] = [
+    let unusual: [(u32, &[Parameter<'_>]); 5] = [
         (V3_0, &[(b"user", b"alice"), (b"user", b"bob")]),
-        (V3_0, &[(b"user", b"\xff\xfe\x80"), (b"database", b"\xe4\xf6")]),
-        (V3_2, &[(b"database", b""), (b"user", b"alice"), (b"_pq_.unheard_of", b"1")]),
-        (V3_0 + 9999, &[(b"user", b"alice"), (b"_pq_.test_protocol_negotiation", b"")]),
-        (V3_0, &[(b"user", b"alice"), (b"options", b"-c work_mem=1MB"), (b"replication", b"1")]),
+        (
+            V3_0,
+            &[(b"user", b"\xff\xfe\x80"), (b"database", b"\xe4\xf6")],
+        ),
+        (
+            V3_2,
+            &[
+                (b"database", b""),
+                (b"user", b"alice"),
+                (b"_pq_.unheard_of", b"1"),
+            ],
+        ),
+        (
+            V3_0 + 9999,
+            &[
+                (b"user", b"alice"),
+                (b"_pq_.test_protocol_negotiation", b""),
+            ],
+        ),
+        (
+            V3_0,
+            &[
+                (b"user", b"alice"),
+                (b"options", b"-c work_mem=1MB"),
+                (b"replication", b"1"),
+            ],
+        ),
     ];
     for (version, parameters) in unusual {
         let sent = startup(version, parameters);
@@ -354,9 +393,17 @@ fn t11_the_startup_message_reaches_the_backend_as_it_came() {
 
 #[test]
 fn t11_the_backends_answer_about_the_version_reaches_the_client_as_it_came() {
-    let sent = startup(V3_0 + 9999, &[(b"user", b"alice"), (b"_pq_.unheard_of", b"1")]);
+    let sent = startup(
+        V3_0 + 9999,
+        &[(b"user", b"alice"), (b"_pq_.unheard_of", b"1")],
+    );
     // NegotiateProtocolVersion: 3.2 at most, and one option unknown.
-    let body = [&V3_2.to_be_bytes(), &1_u32.to_be_bytes(), &b"_pq_.unheard_of\0"[..]].concat();
+    let body = [
+        &V3_2.to_be_bytes(),
+        &1_u32.to_be_bytes(),
+        &b"_pq_.unheard_of\0"[..],
+    ]
+    .concat();
     let backend = expecting(sent.clone(), [message(b'v', &body), welcome()].concat());
     let gate = acme(&backend);
     let mut client = gate.connect("acme");

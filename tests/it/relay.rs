@@ -31,12 +31,17 @@ fn telling<T: Send + 'static>(
     script: impl Fn(Peer) -> T + Send + Sync + 'static,
 ) -> (impl Fn(Peer) + Send + Sync + 'static, Receiver<T>) {
     let (tell, told) = channel();
-    (move |peer: Peer| tell.send(script(peer)).expect("the test listens"), told)
+    (
+        move |peer: Peer| tell.send(script(peer)).expect("the test listens"),
+        told,
+    )
 }
 
 /// Bytes with no short period, so that a lost or doubled piece shows.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|n| u8::try_from((n / 251 + n) % 256).unwrap()).collect()
+    (0..length)
+        .map(|n| u8::try_from((n / 251 + n) % 256).unwrap())
+        .collect()
 }
 
 #[test]
@@ -66,7 +71,9 @@ fn t15_everything_that_one_burst_decrypts_is_handed_over_at_once() {
             peer.send(&ready_for_query());
             peer.rest().unwrap();
         });
-        let burst: Vec<u8> = std::iter::repeat_n(query("select 1"), count).flatten().collect();
+        let burst: Vec<u8> = std::iter::repeat_n(query("select 1"), count)
+            .flatten()
+            .collect();
         client.send(&burst);
         assert_eq!(client.message().tag, b'Z');
     }
@@ -105,7 +112,9 @@ fn t16_a_client_that_drops_tcp_without_close_notify_ends_the_backends_connection
     client.send(&query("select 1"));
     drop::<TcpStream>(client.into_tcp());
     assert_eq!(told.recv().unwrap(), query("select 1"));
-    let line = gate.log().wait("the end", |line| text(line, "message") == "session ended");
+    let line = gate
+        .log()
+        .wait("the end", |line| text(line, "message") == "session ended");
     assert_eq!(text(&line, "level"), "INFO", "{line}");
 }
 
@@ -141,7 +150,9 @@ const ENOUGH: usize = 64 << 20;
 
 /// Writes until nothing more is taken; how much was.
 fn flood(stream: &mut TcpStream) -> usize {
-    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
     let piece = vec![0; 1 << 16];
     let mut written = 0;
     while written < TOO_MUCH {
@@ -250,11 +261,20 @@ proptest! {
 fn messages_of_types_that_nobody_knows_pass_through() {
     let (_backend, _gate, mut client) = session(|mut peer| {
         let unknown = peer.message();
-        assert_eq!((unknown.tag, unknown.body.as_slice()), (b'~', &b"\x00\xff"[..]));
+        assert_eq!(
+            (unknown.tag, unknown.body.as_slice()),
+            (b'~', &b"\x00\xff"[..])
+        );
         peer.send(&message(b'~', b"\xff\x00"));
         peer.finish();
         peer.rest().unwrap();
     });
     client.send(&message(b'~', b"\x00\xff"));
-    assert_eq!(client.message(), crate::support::message::Message { tag: b'~', body: vec![0xff, 0] });
+    assert_eq!(
+        client.message(),
+        crate::support::message::Message {
+            tag: b'~',
+            body: vec![0xff, 0]
+        }
+    );
 }

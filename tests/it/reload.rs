@@ -15,18 +15,20 @@ fn acme(backend: &FakeBackend) -> Project {
 fn reload(gate: &Gate, projects: &[Project]) {
     let before = gate.log().len();
     gate.rewrite(&Settings::new(projects));
-    gate.log().wait_after(before, "configuration reloaded", |line| {
-        text(line, "message") == "configuration reloaded"
-    });
+    gate.log()
+        .wait_after(before, "configuration reloaded", |line| {
+            text(line, "message") == "configuration reloaded"
+        });
 }
 
 /// Rewrites proxy.toml, and waits until the gate says that it didn't take it.
 fn reload_in_vain(gate: &Gate, toml: &str) -> serde_json::Value {
     let before = gate.log().len();
     gate.rewrite_text(toml);
-    gate.log().wait_after(before, "configuration not reloaded", |line| {
-        text(line, "message") == "configuration not reloaded"
-    })
+    gate.log()
+        .wait_after(before, "configuration not reloaded", |line| {
+            text(line, "message") == "configuration not reloaded"
+        })
 }
 
 #[test]
@@ -46,7 +48,10 @@ fn sighup_reloads_too() {
     let gate = Gate::start(&[acme(&backend)]);
     let before = gate.log().len();
     gate.signal("HUP");
-    gate.log().wait_after(before, "an answer to SIGHUP", |line| line.to_string().contains("reload"));
+    gate.log()
+        .wait_after(before, "an answer to SIGHUP", |line| {
+            line.to_string().contains("reload")
+        });
     gate.connect("acme").login(&alice());
 }
 
@@ -80,7 +85,8 @@ fn t31_a_configuration_that_went_away_changes_nothing() {
     let before = gate.log().len();
     fs::remove_file(gate.directory().join("proxy.toml")).unwrap();
     gate.signal("HUP");
-    gate.log().wait_after(before, "an error", |line| text(line, "level") == "ERROR");
+    gate.log()
+        .wait_after(before, "an error", |line| text(line, "level") == "ERROR");
     gate.connect("acme").login(&alice());
 }
 
@@ -100,7 +106,9 @@ fn a_reload_drops_no_session_that_is_still_allowed() {
     let mut client = gate.connect("acme");
     client.login(&alice());
     // A wider list, another host, and a project more.
-    let wider = acme(&backend).allow(&["127.0.0.0/8"]).hosts(&["acme.localhost", "a.localhost"]);
+    let wider = acme(&backend)
+        .allow(&["127.0.0.0/8"])
+        .hosts(&["acme.localhost", "a.localhost"]);
     reload(&gate, &[wider, Project::new("globex", &backend.url())]);
     client.is_alive();
     gate.connect("globex").login(&alice());
@@ -112,7 +120,10 @@ fn a_new_host_gets_a_leaf_at_once_from_the_same_ca() {
     let backend = FakeBackend::welcoming();
     let gate = Gate::start(&[acme(&backend)]);
     let ca = fs::read(gate.file("acme", "ca.crt")).unwrap();
-    reload(&gate, &[acme(&backend).hosts(&["acme.localhost", "db.acme.localhost"])]);
+    reload(
+        &gate,
+        &[acme(&backend).hosts(&["acme.localhost", "db.acme.localhost"])],
+    );
     assert_eq!(fs::read(gate.file("acme", "ca.crt")).unwrap(), ca);
     let file = gate.file("acme", "ca.crt");
     let tls = crate::support::raw::TlsClient::new(&file, "db.acme.localhost");
@@ -164,7 +175,8 @@ fn t32_sigterm_drains_and_ends_with_exit_code_0() {
     let mut client = gate.connect("acme");
     client.login(&alice());
     gate.signal("TERM");
-    gate.log().wait("draining", |line| line.to_string().contains("drain"));
+    gate.log()
+        .wait("draining", |line| line.to_string().contains("drain"));
     // Who is in may finish.
     client.is_alive();
     client.finish();

@@ -21,9 +21,15 @@ impl Authority {
         let (root, root_key) = ca("root");
         let root_pem = root.self_signed(&root_key).unwrap().pem();
         let (middle, middle_key) = ca("intermediate");
-        let certificate = middle.signed_by(&middle_key, &Issuer::new(root, root_key)).unwrap();
+        let certificate = middle
+            .signed_by(&middle_key, &Issuer::new(root, root_key))
+            .unwrap();
         let issuer = Issuer::new(middle, middle_key);
-        Self { root: root_pem, intermediate: certificate.pem(), issuer }
+        Self {
+            root: root_pem,
+            intermediate: certificate.pem(),
+            issuer,
+        }
     }
 
     /// The root, PEM: what those trust who trust this authority.
@@ -36,7 +42,10 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([host.to_owned()]).unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        Leaf { chain: leaf.pem() + &self.intermediate, key: key.serialize_pem() }
+        Leaf {
+            chain: leaf.pem() + &self.intermediate,
+            key: key.serialize_pem(),
+        }
     }
 }
 

@@ -99,12 +99,16 @@ impl Client {
 
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
-        Running { child: self.command.spawn().unwrap() }
+        Running {
+            child: self.command.spawn().unwrap(),
+        }
     }
 }
 
 fn client_script(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/clients")
+        .join(name)
 }
 
 /// A client program that runs.
@@ -117,7 +121,10 @@ impl Running {
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let process = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &process]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-s", name, &process])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -139,7 +146,11 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         };
         let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
-        Ran { succeeded: status.success(), stdout, stderr }
+        Ran {
+            succeeded: status.success(),
+            stdout,
+            stderr,
+        }
     }
 }
 

@@ -27,7 +27,11 @@ impl FakeBackend {
         let (stop, stopped) = channel();
         let acceptor =
             thread::spawn(move || accept(&listener, &stopped, &(Arc::new(script) as Script)));
-        Self { addr, acceptor: Some(acceptor), stop }
+        Self {
+            addr,
+            acceptor: Some(acceptor),
+            stop,
+        }
     }
 
     /// Fails the test if anything connects.
@@ -45,7 +49,10 @@ impl FakeBackend {
 
     /// An address of loopback on which nobody listens.
     pub(crate) fn nobody() -> SocketAddr {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
     }
 
     /// As a project's `backend`.
@@ -84,7 +91,9 @@ impl Drop for FakeBackend {
         // Bound before it connects, so that the address is told before the connection is seen.
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket
+            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+            .unwrap();
         let own = socket.local_addr().unwrap().as_socket().unwrap();
         if self.stop.send(own).is_err() || socket.connect(&self.addr.into()).is_err() {
             return;

@@ -27,7 +27,10 @@ pub(crate) struct Project {
 
 impl Project {
     pub(crate) fn new(name: &'static str, backend: &str) -> Self {
-        let project = Self { name, keys: Vec::new() };
+        let project = Self {
+            name,
+            keys: Vec::new(),
+        };
         let host = format!("{name}.localhost");
         project
             .text_list("hosts", &[&host])
@@ -90,7 +93,10 @@ impl Settings {
         Self {
             listen: vec!["127.0.0.1:0".to_owned()],
             top: Vec::new(),
-            limits: generous.iter().map(|limit| format!("{limit} = 100000")).collect(),
+            limits: generous
+                .iter()
+                .map(|limit| format!("{limit} = 100000"))
+                .collect(),
             tables: String::new(),
             log_level: "info",
             projects: projects.to_vec(),
@@ -98,7 +104,10 @@ impl Settings {
     }
 
     pub(crate) fn listen(self, addresses: &[&str]) -> Self {
-        Self { listen: addresses.iter().map(ToString::to_string).collect(), ..self }
+        Self {
+            listen: addresses.iter().map(ToString::to_string).collect(),
+            ..self
+        }
     }
 
     /// Adds a line at the top: a key of no table.
@@ -175,8 +184,15 @@ impl Gate {
             .unwrap();
         let log = Log::follow(process.stderr.take().unwrap());
         let line = log.wait("listening", |line| text(line, "message") == "listening");
-        let addr = text(&line, "address").parse().expect("the address that is listened on");
-        Self { process, directory, log, addr }
+        let addr = text(&line, "address")
+            .parse()
+            .expect("the address that is listened on");
+        Self {
+            process,
+            directory,
+            log,
+            addr,
+        }
     }
 
     /// The first address that is listened on.
@@ -203,7 +219,10 @@ impl Gate {
 
     /// A client that trusts `project`, and names it.
     pub(crate) fn tls(&self, project: &str) -> TlsClient {
-        TlsClient::new(&self.file(project, "ca.crt"), &format!("{project}.localhost"))
+        TlsClient::new(
+            &self.file(project, "ca.crt"),
+            &format!("{project}.localhost"),
+        )
     }
 
     /// A connection inside TLS, to `project`.
@@ -225,7 +244,10 @@ impl Gate {
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let process = self.process.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &process]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-s", name, &process])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -300,7 +322,14 @@ impl Log {
 
     /// Every line, parsed.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.lines.0.lock().unwrap().lines.iter().map(|line| parse(line)).collect()
+        self.lines
+            .0
+            .lock()
+            .unwrap()
+            .lines
+            .iter()
+            .map(|line| parse(line))
+            .collect()
     }
 
     /// How many lines there are.

@@ -26,11 +26,21 @@ pub(crate) fn gssenc_request() -> Vec<u8> {
 }
 
 pub(crate) fn cancel_request(process: u32, key: &[u8]) -> Vec<u8> {
-    packet(&[&80_877_102_u32.to_be_bytes(), process.to_be_bytes().as_slice(), key].concat())
+    packet(
+        &[
+            &80_877_102_u32.to_be_bytes(),
+            process.to_be_bytes().as_slice(),
+            key,
+        ]
+        .concat(),
+    )
 }
 
-/// A StartupMessage; parameters are bytes (T11).
-pub(crate) fn startup(version: u32, parameters: &[(&[u8], &[u8])]) -> Vec<u8> {
+/// A name and a value: bytes, not text (T11).
+pub(crate) type Parameter<'a> = (&'a [u8], &'a [u8]);
+
+/// A StartupMessage.
+pub(crate) fn startup(version: u32, parameters: &[Parameter<'_>]) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     for (name, value) in parameters {
         body.extend([name, &b"\0"[..], value, &b"\0"[..]].concat());
@@ -67,8 +77,13 @@ pub(crate) fn ready_for_query() -> Vec<u8> {
 /// AuthenticationOk to ReadyForQuery, with a key of the classic four bytes.
 pub(crate) fn welcome() -> Vec<u8> {
     let status = message(b'S', b"server_version\x0018.4\0");
-    [authentication_ok(), status, backend_key_data(4711, b"\xde\xad\xbe\xef"), ready_for_query()]
-        .concat()
+    [
+        authentication_ok(),
+        status,
+        backend_key_data(4711, b"\xde\xad\xbe\xef"),
+        ready_for_query(),
+    ]
+    .concat()
 }
 
 pub(crate) fn error_response(fields: &[(u8, &str)]) -> Vec<u8> {
@@ -103,7 +118,10 @@ impl Message {
     #[track_caller]
     pub(crate) fn error(&self) -> Fields {
         assert_eq!(char::from(self.tag), 'E', "not an ErrorResponse: {self:?}");
-        let fields = self.body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
+        let fields = self
+            .body
+            .split(|byte| *byte == 0)
+            .filter(|field| !field.is_empty());
         Fields(
             fields
                 .map(|field| (field[0], String::from_utf8_lossy(&field[1..]).into_owned()))
@@ -147,7 +165,11 @@ impl Fields {
     /// That this is FATAL in every way in which a client may look for it (T7).
     #[track_caller]
     pub(crate) fn assert_fatal(&self, code: &str) {
-        assert_eq!((self.get(b'S'), self.get(b'V')), ("FATAL", "FATAL"), "{self:?}");
+        assert_eq!(
+            (self.get(b'S'), self.get(b'V')),
+            ("FATAL", "FATAL"),
+            "{self:?}"
+        );
         assert_eq!(self.code(), code, "{self:?}");
         assert!(!self.message().is_empty(), "{self:?}");
     }

@@ -27,7 +27,10 @@ impl Server {
     /// Starts a cluster with a superuser `alice`, her database `app`, and `change` made to its plan.
     pub(crate) fn start(self, change: impl FnOnce(&mut Plan)) -> Cluster {
         let installation = self.installation();
-        let mut plan = Plan { template: Some(self.template(&installation)), ..Plan::default() };
+        let mut plan = Plan {
+            template: Some(self.template(&installation)),
+            ..Plan::default()
+        };
         plan.settings.push("shared_buffers = '16MB'".to_owned());
         change(&mut plan);
         let cluster = Cluster::start(&installation, &plan).unwrap();
@@ -45,7 +48,9 @@ impl Server {
     fn installation(self) -> Installation {
         match self {
             Self::System => Installation::find().unwrap(),
-            Self::Eighteen => Installation::at(&tool("postgresql-18/bin/postgres").parent()).unwrap(),
+            Self::Eighteen => {
+                Installation::at(&tool("postgresql-18/bin/postgres").parent()).unwrap()
+            }
         }
     }
 
@@ -56,7 +61,10 @@ impl Server {
             .output()
             .unwrap();
         let version = String::from_utf8(version.stdout).unwrap();
-        let version: String = version.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let version: String = version
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric())
+            .collect();
         let template = tools().join(format!("template-{version}"));
         let lock = File::create(tools().join(format!("template-{version}.lock"))).unwrap();
         lock.lock().unwrap();
@@ -75,7 +83,11 @@ fn make_template(installation: &Installation, template: &Path) {
     let data = scratch.path().join("data");
     initialise(installation, &data, PASSWORD).unwrap();
     let partial = template.with_extension("partial");
-    let status = Command::new("cp").arg("-R").args([&data, &partial]).status().unwrap();
+    let status = Command::new("cp")
+        .arg("-R")
+        .args([&data, &partial])
+        .status()
+        .unwrap();
     assert!(status.success());
     fs::rename(partial, template).unwrap();
 }
@@ -89,7 +101,10 @@ pub(crate) fn wait_for(cluster: &Cluster, sql: &str, expected: &str) {
         if answer == expected {
             return;
         }
-        assert!(Instant::now() < deadline, "{sql}: {answer}, and never {expected}");
+        assert!(
+            Instant::now() < deadline,
+            "{sql}: {answer}, and never {expected}"
+        );
     }
 }
 
@@ -101,7 +116,11 @@ pub(crate) fn tools() -> PathBuf {
 /// A tool that `./test` installs.
 pub(crate) fn tool(path: &str) -> Tool {
     let path = tools().join(path);
-    assert!(path.exists(), "{} is missing; ./test --install-only installs it", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; ./test --install-only installs it",
+        path.display()
+    );
     Tool(path)
 }
 

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use super::PATIENCE;
 use super::message::{self, Message};
@@ -25,6 +28,7 @@ impl Raw {
         Self::own(TcpStream::connect(gate).unwrap())
     }
 
+    #[cfg(target_os = "linux")]
     /// Connects from a loopback address of choice.
     pub(crate) fn connect_from(source: &str, gate: SocketAddr) -> Self {
         let source: IpAddr = source.parse().unwrap();
@@ -58,7 +62,9 @@ impl Raw {
 
     pub(crate) fn byte(&mut self) -> u8 {
         let mut byte = [0];
-        self.stream.read_exact(&mut byte).expect("one byte of answer");
+        self.stream
+            .read_exact(&mut byte)
+            .expect("one byte of answer");
         byte[0]
     }
 
@@ -87,11 +93,17 @@ impl Raw {
     /// Begins TLS here and now.
     pub(crate) fn begin_tls(self, tls: &TlsClient) -> Secured {
         let records = Arc::default();
-        let socket =
-            Socket { stream: self.stream, piece: tls.piece, sniffer: Sniffer::new(&records) };
+        let socket = Socket {
+            stream: self.stream,
+            piece: tls.piece,
+            sniffer: Sniffer::new(&records),
+        };
         let name = ServerName::try_from(tls.server_name.clone()).unwrap();
         let connection = ClientConnection::new(tls.config.clone(), name).unwrap();
-        Secured { stream: StreamOwned::new(connection, socket), records }
+        Secured {
+            stream: StreamOwned::new(connection, socket),
+            records,
+        }
     }
 }
 
@@ -120,12 +132,20 @@ impl TlsClient {
         certificates.for_each(|certificate| roots.add(certificate.unwrap()).unwrap());
         let config = config(&roots, rustls::DEFAULT_VERSIONS);
         let server_name = server_name.to_owned();
-        Self { config: Arc::new(config), roots, server_name, piece: usize::MAX }
+        Self {
+            config: Arc::new(config),
+            roots,
+            server_name,
+            piece: usize::MAX,
+        }
     }
 
     /// Speaks one version of TLS only.
     pub(crate) fn at_version(self, version: &'static SupportedProtocolVersion) -> Self {
-        Self { config: Arc::new(config(&self.roots, &[version])), ..self }
+        Self {
+            config: Arc::new(config(&self.roots, &[version])),
+            ..self
+        }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut ClientConfig)) -> Self {
@@ -142,7 +162,9 @@ impl TlsClient {
     pub(crate) fn unverified(self) -> Self {
         self.with(|config| {
             let provider = config.crypto_provider().clone();
-            config.dangerous().set_certificate_verifier(Arc::new(Unverified(provider)));
+            config
+                .dangerous()
+                .set_certificate_verifier(Arc::new(Unverified(provider)));
         })
     }
 
@@ -152,14 +174,14 @@ impl TlsClient {
     }
 }
 
-fn config(
-    roots: &RootCertStore,
-    versions: &[&'static SupportedProtocolVersion],
-) -> ClientConfig {
+fn config(roots: &RootCertStore, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
     let roots = roots.clone();
-    let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     config
 }
@@ -241,9 +263,20 @@ impl Secured {
 
     /// Sends a byte and gives the gate a moment to say something or to go; whether it did neither.
     pub(crate) fn takes(&mut self, byte: u8) -> bool {
-        self.stream.sock.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let sent = self.stream.write_all(&[byte]).and_then(|()| self.stream.flush());
-        sent.is_ok() && self.stream.read(&mut [0]).is_err_and(|error| is_pause(&error))
+        self.stream
+            .sock
+            .stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        let sent = self
+            .stream
+            .write_all(&[byte])
+            .and_then(|()| self.stream.flush());
+        sent.is_ok()
+            && self
+                .stream
+                .read(&mut [0])
+                .is_err_and(|error| is_pause(&error))
     }
 
     /// Everything until the end; an end without close_notify is an error (`UnexpectedEof`).
@@ -256,7 +289,11 @@ impl Secured {
     pub(crate) fn finish(&mut self) {
         self.stream.conn.send_close_notify();
         self.stream.flush().unwrap();
-        self.stream.sock.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        self.stream
+            .sock
+            .stream
+            .shutdown(std::net::Shutdown::Write)
+            .unwrap();
     }
 
     /// The TCP connection, with TLS forgotten: no close_notify is sent.
@@ -271,7 +308,11 @@ impl Secured {
 
     /// The certificates that the gate sent, leaf first.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.stream.conn.peer_certificates().unwrap_or_default().to_vec()
+        self.stream
+            .conn
+            .peer_certificates()
+            .unwrap_or_default()
+            .to_vec()
     }
 }
 
@@ -317,7 +358,11 @@ struct Sniffer {
 
 impl Sniffer {
     fn new(records: &Arc<Mutex<Vec<usize>>>) -> Self {
-        Self { records: records.clone(), header: Vec::new(), body: 0 }
+        Self {
+            records: records.clone(),
+            header: Vec::new(),
+            body: 0,
+        }
     }
 
     fn see(&mut self, mut bytes: &[u8]) {

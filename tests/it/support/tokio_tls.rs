@@ -27,7 +27,10 @@ where
 
     fn make_tls_connect(&mut self, domain: &str) -> io::Result<Connect> {
         let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
-        Ok(Connect { connector: self.0.clone().into(), name })
+        Ok(Connect {
+            connector: self.0.clone().into(),
+            name,
+        })
     }
 }
 
@@ -45,7 +48,12 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { self.connector.connect(self.name, stream).await.map(Encrypted) })
+        Box::pin(async move {
+            self.connector
+                .connect(self.name, stream)
+                .await
+                .map(Encrypted)
+        })
     }
 }
 
