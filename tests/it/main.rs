@@ -9,6 +9,7 @@ mod cancel;
 mod certificates;
 mod clients_matrix;
 mod direct_tls;
+mod fixtures;
 mod logs;
 mod negotiation;
 mod relay;
