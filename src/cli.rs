@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(&args),
         Command::Conninfo(args) => conninfo::main(&args),
-        Command::Demo(args) => demo::main(args),
+        Command::Demo(args) => demo::main(&args),
     }
 }
 

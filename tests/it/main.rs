@@ -1,0 +1,17 @@
+//! The gate from outside: the real binary on port 0, fake and real backends behind it, real clients
+//! in front of it. One file per family; the traps are cited by number.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod admission;
+mod backend_tls;
+mod cancel;
+mod certificates;
+mod clients_matrix;
+mod direct_tls;
+mod fixtures;
+mod logs;
+mod negotiation;
+mod relay;
+mod reload;
+mod support;
