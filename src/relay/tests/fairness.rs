@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use rustls::{ClientConnection, StreamOwned};
 use tokio_rustls::TlsAcceptor;
 
 use super::fixture::{Kind, Legs, TLS13, configs, name};
-use crate::relay::{BackendStream, ClientStream, Control, relay};
+use crate::relay::{BackendStream, ClientStream, Control, Relay, relay};
 
 /// A download longer than this has not let the dialogue beside it get on.
 const ENOUGH: u64 = 4 << 30;
@@ -29,7 +30,10 @@ fn a_bulk_download_and_a_dialogue_on_one_thread_both_get_on() {
             move |socket| send_until(socket, &talked)
         })
         .await;
-        let bulk_relay = tokio::spawn(relay(client, backend, Arc::clone(&bulk)));
+        let bulk_relay = tokio::spawn(watched(
+            relay(client, backend, Arc::clone(&bulk)),
+            Arc::clone(&bulk),
+        ));
         while bulk.backend_to_client() < 1 << 20 {
             tokio::task::yield_now().await;
         }
@@ -66,6 +70,19 @@ async fn a_sessions_future_is_its_two_legs_and_little_else() {
     );
     assert!(size_of_val(&session) <= 1_536, "{}", size_of_val(&session));
     assert!(size_of::<Control>() <= 64);
+}
+
+/// The relay, held to its word on how much it moves before others have a turn: what the turn
+/// began with, and one buffer.
+async fn watched(mut relay: Relay, control: Arc<Control>) {
+    std::future::poll_fn(|cx| {
+        let before = control.backend_to_client();
+        let poll = Pin::new(&mut relay).poll(cx).map(drop);
+        let moved = control.backend_to_client() - before;
+        assert!(moved <= 5 * 32 * 1024, "{moved} bytes in one turn");
+        poll
+    })
+    .await;
 }
 
 /// A session's legs in this runtime, their other ends with threads of their own.
