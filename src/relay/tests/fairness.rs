@@ -57,7 +57,7 @@ async fn a_turn_moves_four_buffers_and_a_rest_at_most() {
         client_leg,
         backend_leg,
         backend,
-    } = Legs::new(TLS13, Kind::Tcp).await;
+    } = Legs::with_socket_buffers(TLS13, Kind::Tcp, Some(1 << 20)).await;
     let Backend::Tcp(backend) = backend else {
         panic!("not over TCP")
     };
