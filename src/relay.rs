@@ -1,7 +1,7 @@
 //! The data path: a session's bytes between client and backend, nothing added, dropped or changed.
 //!
-//! Each way of a session goes by itself, and ends by itself (T16): [`upload`](self) from the client
-//! to the backend, download back. A way reads only when everything read before has left for the
+//! Each way of a session goes by itself, and ends by itself (T16): the upload from the client to
+//! the backend, the download back. A way reads only when everything read before has left for the
 //! other side (T17), so a session holds at most one buffer's worth of bytes each way, inside its
 //! TLS state, and none while it idles.
 

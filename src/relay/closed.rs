@@ -23,7 +23,7 @@ pub enum ClosedBy {
     Client,
     /// The backend.
     Backend,
-    /// The gate itself, by a [`Cut`].
+    /// The gate itself, by a [`Cut`](super::Cut).
     Gate,
 }
 

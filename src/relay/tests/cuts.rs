@@ -1,5 +1,7 @@
 //! A session that may no longer go on ends at once, and says why where it can be read (T27).
 
+use std::io::ErrorKind;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -100,22 +102,37 @@ async fn only_the_first_cut_counts() {
     assert_eq!(session.closed.await.unwrap().why, Why::Cut("rule removed"));
 }
 
+/// Fills the client leg's sockets, so that the relay will get rid of nothing.
+async fn clog(legs: &Legs) {
+    let tcp = legs.client_leg.get_ref().0;
+    while tcp.try_write(&[0; 65_536]).is_ok() {
+        while tcp.try_write(&[0; 65_536]).is_ok() {}
+        let_others_run().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn t27_a_cut_client_that_neither_reads_nor_closes_is_gone_after_the_grace() {
     for kind in KINDS {
-        let legs = Legs::with_socket_buffers(TLS13, kind, Some(16 * 1024)).await;
+        let legs = Legs::new(TLS13, kind).await;
+        clog(&legs).await;
         let mut session = legs.relay();
-        // More than the sockets hold, so that the relay has bytes that it can't get rid of.
         let stuck = async {
-            drop(session.backend.write_all(&vec![0; 4_000_000]).await);
+            drop(session.backend.write_all(&vec![0; 16_000_000]).await);
         };
         let cutting = async {
-            let_others_run().await;
+            while session.control.backend_to_client() == 0 {
+                tokio::task::yield_now().await;
+            }
             let began = Instant::now();
             session.control.cut(cut());
             let closed = session.closed.await.unwrap();
             assert_eq!(closed.by, ClosedBy::Gate);
             assert!(began.elapsed() >= cut().grace && began.elapsed() < 2 * cut().grace);
+            // It must not take what it got for the whole.
+            let tcp = &mut session.client.get_mut().0.tcp;
+            let error = tcp.read_to_end(&mut Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         };
         tokio::join!(stuck, cutting);
     }

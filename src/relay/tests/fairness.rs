@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
 use rustls::{ClientConnection, StreamOwned};
 use tokio_rustls::TlsAcceptor;
 
-use super::fixture::{Kind, Legs, TLS13, configs, name};
+use super::fixture::{Backend, Kind, Legs, TLS13, configs, let_others_run, name};
 use crate::relay::{BackendStream, ClientStream, Control, relay};
 
 /// A download longer than this has not let the dialogue beside it get on.
@@ -46,6 +48,36 @@ fn a_bulk_download_and_a_dialogue_on_one_thread_both_get_on() {
     });
     assert!(seen < ENOUGH, "the dialogue waited for the whole download");
     assert!(bulk.backend_to_client() > seen, "the download stood still");
+}
+
+#[tokio::test]
+async fn a_turn_moves_four_buffers_and_a_rest_at_most() {
+    let Legs {
+        client: _client,
+        client_leg,
+        backend_leg,
+        backend,
+    } = Legs::with_socket_buffers(TLS13, Kind::Tcp, Some(1 << 20)).await;
+    let Backend::Tcp(backend) = backend else {
+        panic!("not over TCP")
+    };
+    while backend.try_write(&[7; 65_536]).is_ok() {}
+    let_others_run().await;
+    let control = Arc::new(Control::default());
+    let mut session = relay(client_leg, backend_leg, Arc::clone(&control));
+    let mut moved = Vec::new();
+    for _ in 0..3 {
+        let before = control.backend_to_client();
+        let poll = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut session).poll(cx))).await;
+        assert!(poll.is_pending());
+        moved.push(control.backend_to_client() - before);
+    }
+    assert!(
+        moved.iter().all(|moved| *moved < 5 * 32 * 1024),
+        "{moved:?}"
+    );
+    // More than that was there to be moved.
+    assert!(moved.iter().sum::<u64>() > 5 * 32 * 1024, "{moved:?}");
 }
 
 #[tokio::test]
