@@ -38,9 +38,16 @@ impl CancelKeys {
     /// Remembers the key of a session for as long as the guard lives.
     #[must_use]
     pub fn register(&self, process_id: i32, key: CancelKey, target: CancelTarget) -> CancelGuard {
-        let entry = Entry { key: key.clone(), target };
+        let entry = Entry {
+            key: key.clone(),
+            target,
+        };
         self.lock().entry(process_id).or_default().push(entry);
-        CancelGuard { keys: self.clone(), process_id, key }
+        CancelGuard {
+            keys: self.clone(),
+            process_id,
+            key,
+        }
     }
 
     /// The target of `request`. Keys are compared in constant time.
@@ -48,7 +55,10 @@ impl CancelKeys {
     pub fn find(&self, request: &CancelRequest) -> Option<CancelTarget> {
         let entries = self.lock();
         let candidates = entries.get(&request.process_id)?;
-        candidates.iter().find(|entry| entry.key == request.key).map(|entry| entry.target.clone())
+        candidates
+            .iter()
+            .find(|entry| entry.key == request.key)
+            .map(|entry| entry.target.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Entry>>> {

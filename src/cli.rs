@@ -64,7 +64,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too.
-            let code = if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            let code = if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
             drop(error.print());
             return code;
         }
@@ -87,7 +91,11 @@ fn load(path: &Path) -> Option<Config> {
 }
 
 fn shown(config: Result<Config, ConfigErrors>) -> Option<Config> {
-    let style = if stderr().is_terminal() { Style::Coloured } else { Style::Plain };
+    let style = if stderr().is_terminal() {
+        Style::Coloured
+    } else {
+        Style::Plain
+    };
     match config {
         Ok(config) => {
             eprint!("{}", render_warnings(&config.warnings, style));

@@ -263,7 +263,9 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let drain_timeout = root.or_within("drain_timeout", half_a_minute, &seconds(0, 86_400));
     let deny = root.or("deny", rules::NetworkList::default()).collect();
     listener::read_listeners(root, &mut listeners, &mut named);
-    let tls_min_version = root.table("tls", |tls| tls.or("min_version", Word(MinVersion::Tls12)).0);
+    let tls_min_version = root.table("tls", |tls| {
+        tls.or("min_version", Word(MinVersion::Tls12)).0
+    });
     let log = root.table("log", |log| LogSpec {
         format: log.or("format", Word(LogFormat::Auto)).0,
         level: log.or("level", Word(LogLevel::Info)).0,

@@ -18,10 +18,9 @@ mod started;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::CancelKeys;
 use crate::gate::limits::Limits;
@@ -35,12 +34,12 @@ use crate::sessions::Sessions;
 use accepted::Accepted;
 use admitted::Admissions;
 use authenticated::Authenticated;
+use facts::Facts;
 use greeted::Greeting;
 use refused::Refused;
 use started::Start;
 
 pub use accepted::Incoming;
-pub use facts::Facts;
 
 /// What all connections of a process share.
 #[derive(Debug)]
@@ -63,12 +62,10 @@ pub struct Gate {
 pub async fn serve(gate: Arc<Gate>, incoming: Incoming) {
     let mut facts = Facts::new(incoming.client);
     let projects = gate.projects.load_full();
-    let deadline = projects.common().login_timeout;
     gate.metrics.accepted();
     // Boxed, so that what only a login needs is given back before the session begins.
     let login = Box::pin(login(&gate, &projects, incoming, &mut facts));
-    let outcome = timeout(deadline, login).await.unwrap_or(Err(Refusal::LoginTimedOut));
-    match outcome {
+    match login.await {
         Ok(Login::Session(authenticated)) => {
             // A session may last for weeks; the snapshot that let it in need not.
             drop(projects);
@@ -92,27 +89,37 @@ async fn login(
     incoming: Incoming,
     facts: &mut Facts,
 ) -> Result<Login, Refusal> {
-    match stages(gate, projects, incoming, facts).await {
-        Ok(login) => Ok(login),
-        Err(refused) => Err(refused.answer().await),
+    let deadline = Instant::now() + projects.common().login_timeout;
+    let stages = stages(gate, projects, (incoming, deadline), facts);
+    match timeout_at(deadline, stages).await {
+        Ok(Ok(login)) => Ok(login),
+        Ok(Err(refused)) => Err(refused.answer().await),
+        Err(_) => Err(Refusal::LoginTimedOut),
     }
 }
 
-/// The life of a connection up to the relay.
+/// The life of a connection up to the relay. All of it has to happen before the deadline (T6).
 async fn stages(
     gate: &Gate,
     projects: &Projects,
-    incoming: Incoming,
+    (incoming, deadline): (Incoming, Instant),
     facts: &mut Facts,
 ) -> Result<Login, Refused> {
     let draining = gate.draining.load(Ordering::Relaxed);
-    let by = Admissions { projects, limits: &gate.limits, draining };
+    let by = Admissions {
+        projects,
+        limits: &gate.limits,
+        draining,
+    };
 
     let accepted = Accepted::new(incoming, projects, &gate.limits)?;
     let greeted = match accepted.greet(facts).await? {
         Greeting::Hello(greeted) => greeted,
         Greeting::Cancel(cancel) => {
-            return cancel.forward(&gate.cancel_keys, &by, facts).await.map(|()| Login::Cancel);
+            return cancel
+                .forward(&gate.cancel_keys, &by, facts)
+                .await
+                .map(|()| Login::Cancel);
         }
     };
     let admitted = greeted.admit(&by, facts)?;
@@ -120,18 +127,28 @@ async fn stages(
     let started = match secured.start(&by, facts).await? {
         Start::Session(started) => started,
         Start::Cancel(cancel) => {
-            return cancel.forward(&gate.cancel_keys, &by, facts).await.map(|()| Login::Cancel);
+            return cancel
+                .forward(&gate.cancel_keys, &by, facts)
+                .await
+                .map(|()| Login::Cancel);
         }
     };
-    let routed = started.route(facts).await?;
-    let authenticated = routed.authenticate(&gate.cancel_keys).await?;
+    let routed = started.route(deadline, facts).await?;
+    let authenticated = routed.authenticate(deadline, &gate.cancel_keys).await?;
     Ok(Login::Session(Box::new(authenticated)))
 }
 
 /// The session, until either side ends it or the gate does.
 async fn session(gate: &Gate, authenticated: Authenticated, facts: &Facts) {
-    let Authenticated { client, backend, admission, cancel } = authenticated;
-    let live = gate.sessions.register(facts.client, admission.project.name.clone());
+    let Authenticated {
+        client,
+        backend,
+        admission,
+        cancel,
+    } = authenticated;
+    let live = gate
+        .sessions
+        .register(facts.client, admission.project.name.clone());
     // From now on a change of the rules finds this session. One that came during the login did
     // not, so it is measured once more against what is in force by now (T27).
     revocation::review(live.session(), &gate.projects.load());

@@ -79,7 +79,9 @@ impl fmt::Debug for Metrics {
 
 impl fmt::Debug for ProjectMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProjectMetrics").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ProjectMetrics")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,11 +95,7 @@ impl Projects {
     /// Indexes `projects` by name and host. `default` serves clients who name no project; a single
     /// project is the default without being named.
     #[must_use]
-    pub fn new(
-        projects: Vec<Arc<Project>>,
-        default: Option<&ProjectName>,
-        common: Common,
-    ) -> Self {
+    pub fn new(projects: Vec<Arc<Project>>, default: Option<&ProjectName>, common: Common) -> Self {
         let mut by_host = HashMap::new();
         for project in &projects {
             for host in &project.hosts {
@@ -112,10 +108,17 @@ impl Projects {
             [only] => Some(Arc::clone(only)),
             _ => None,
         };
-        let by_name: HashMap<_, _> =
-            projects.into_iter().map(|project| (project.name.clone(), project)).collect();
+        let by_name: HashMap<_, _> = projects
+            .into_iter()
+            .map(|project| (project.name.clone(), project))
+            .collect();
         let default = default.and_then(|name| by_name.get(name).cloned()).or(only);
-        Self { by_name, by_host, default, common }
+        Self {
+            by_name,
+            by_host,
+            default,
+            common,
+        }
     }
 
     /// The project that serves `server_name`: by its exact name, else by a wildcard (T13).
@@ -141,7 +144,9 @@ impl Projects {
     /// TLS for a client of whom no project is known yet: the default project's, else a stranger's.
     #[must_use]
     pub fn tls_without_project(&self) -> &Arc<ServerConfig> {
-        self.default.as_ref().map_or(&self.common.stranger_tls, |project| &project.tls)
+        self.default
+            .as_ref()
+            .map_or(&self.common.stranger_tls, |project| &project.tls)
     }
 
     /// What holds for all projects.

@@ -23,7 +23,7 @@ use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
 use crate::sessions::Sessions;
-use crate::store::snapshot::{Builder, BuildErrors};
+use crate::store::snapshot::{BuildErrors, Builder};
 
 pub use reload::Origin;
 
@@ -78,14 +78,24 @@ pub enum StartError {
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; stop what listens there, or choose another port",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another port"
-        }
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        _ => "",
-    }
+    let hints = [
+        (
+            io::ErrorKind::AddrInUse,
+            "; stop what listens there, or choose another port",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another port",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "; no interface of this machine has that address",
+        ),
+    ];
+    hints
+        .iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or("", |(_, hint)| hint)
 }
 
 impl Proxy {
@@ -101,7 +111,10 @@ impl Proxy {
         let mut listeners = Vec::new();
         for spec in &config.listeners {
             let socket = listen(spec.address)?;
-            listeners.push(Bound { socket, pinned: spec.project.clone() });
+            listeners.push(Bound {
+                socket,
+                pinned: spec.project.clone(),
+            });
         }
         let admin = match config.admin {
             AdminListen::On(address) => Some(listen(address)?),
@@ -115,7 +128,14 @@ impl Proxy {
             metrics,
             draining: AtomicBool::new(false),
         });
-        Ok(Self { gate, listeners, admin, config, origin, builder })
+        Ok(Self {
+            gate,
+            listeners,
+            admin,
+            config,
+            origin,
+            builder,
+        })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -123,19 +143,31 @@ impl Proxy {
     /// # Errors
     /// The kernel doesn't tell.
     pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(|bound| bound.socket.local_addr()).collect()
+        self.listeners
+            .iter()
+            .map(|bound| bound.socket.local_addr())
+            .collect()
     }
 
     /// Where the admin listener is, if there is one.
     #[must_use]
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|socket| socket.local_addr().ok())
+        self.admin
+            .as_ref()
+            .and_then(|socket| socket.local_addr().ok())
     }
 
     /// Serves until an order to stop has been carried out. The tasks that accept, watch and answer
     /// the admin listener end with this future.
     pub async fn run(self, mut orders: mpsc::Receiver<Order>) {
-        let Self { gate, listeners, admin, config, origin, builder } = self;
+        let Self {
+            gate,
+            listeners,
+            admin,
+            config,
+            origin,
+            builder,
+        } = self;
         let (readiness, ready) = watch::channel(Readiness::new(Phase::Ready));
         let mut tasks = JoinSet::new();
         for Bound { socket, pinned } in listeners {
@@ -145,7 +177,11 @@ impl Proxy {
         if let Some(socket) = admin {
             log_listening("admin", &socket);
             let metrics = gate.metrics.clone();
-            let admin = Admin { metrics, readiness: ready, bounds: Bounds::default() };
+            let admin = Admin {
+                metrics,
+                readiness: ready,
+                bounds: Bounds::default(),
+            };
             // Ends with this future, so that the drain can be watched to its end.
             tasks.spawn(async move {
                 if let Err(error) = admin.serve(socket, std::future::pending()).await {

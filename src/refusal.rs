@@ -105,9 +105,12 @@ impl Trouble {
     #[must_use]
     pub fn new(detail: impl fmt::Display) -> Self {
         let mut reference = [0; 4];
-        // Without randomness every reference is 0, which is less help, but no harm.
-        drop(aws_lc_rs::rand::fill(&mut reference));
-        Self { reference: u32::from_be_bytes(reference), detail: detail.to_string() }
+        // Should there be no randomness, every reference is 0: less help, but no harm.
+        let _filled = aws_lc_rs::rand::fill(&mut reference);
+        Self {
+            reference: u32::from_be_bytes(reference),
+            detail: detail.to_string(),
+        }
     }
 }
 
@@ -147,12 +150,16 @@ impl Refusal {
     /// The refusal of whoever could not finish TLS: by a fault of its own, or because it left.
     #[must_use]
     pub fn from_tls(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::ClientGone,
-            _ => Self::TlsFailed(error.to_string()),
+        let left = [
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::BrokenPipe,
+        ];
+        if left.contains(&error.kind()) {
+            Self::ClientGone
+        } else {
+            Self::TlsFailed(error.to_string())
         }
     }
 
@@ -160,7 +167,11 @@ impl Refusal {
     #[must_use]
     pub fn from_dial(error: &DialError) -> Self {
         let trouble = Trouble::new(error);
-        if error.is_tls() { Self::BackendTls(trouble) } else { Self::BackendDown(trouble) }
+        if error.is_tls() {
+            Self::BackendTls(trouble)
+        } else {
+            Self::BackendDown(trouble)
+        }
     }
 
     /// The refusal of a client whose backend breaks the protocol.

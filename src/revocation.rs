@@ -32,7 +32,11 @@ pub fn review(session: &Session, projects: &Projects) {
 /// The reason for which `session` may not go on, if there is one.
 #[must_use]
 pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option<Cut> {
-    let Session { client, project: name, .. } = session;
+    let Session {
+        client,
+        project: name,
+        ..
+    } = session;
     let Some(project) = projects.by_name(name) else {
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));
@@ -41,7 +45,10 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         || project.policy.on_revoke == OnRevoke::Keep
         || project.allow.judge(*client, now).verdict == Verdict::Allow;
     (!may_stay).then(|| {
-        let message = format!("connections from {} are no longer allowed to \"{name}\"", client.ip());
+        let message = format!(
+            "connections from {} are no longer allowed to \"{name}\"",
+            client.ip()
+        );
         let hint = "The rule that let this session in was changed, removed or has expired.";
         cut("rule_revoked", &message, Some(hint))
     })
@@ -55,7 +62,15 @@ pub fn drained() -> Cut {
 }
 
 fn cut(reason: &'static str, message: &str, hint: Option<&str>) -> Cut {
-    let message =
-        fatal(&FatalResponse { sqlstate: ADMIN_SHUTDOWN, message, detail: None, hint });
-    Cut { reason, message, grace: GRACE }
+    let message = fatal(&FatalResponse {
+        sqlstate: ADMIN_SHUTDOWN,
+        message,
+        detail: None,
+        hint,
+    });
+    Cut {
+        reason,
+        message,
+        grace: GRACE,
+    }
 }

@@ -35,9 +35,17 @@ impl Sessions {
     #[must_use]
     pub fn register(&self, client: ClientAddr, project: ProjectName) -> LiveSession {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session { client, project, control: Arc::default() });
+        let session = Arc::new(Session {
+            client,
+            project,
+            control: Arc::default(),
+        });
         self.lock().insert(id, Arc::clone(&session));
-        LiveSession { sessions: self.clone(), id, session }
+        LiveSession {
+            sessions: self.clone(),
+            id,
+            session,
+        }
     }
 
     /// Every live session.
@@ -49,9 +57,10 @@ impl Sessions {
     /// Cuts the sessions for which `judge` has a reason. Returns how many.
     pub fn cut(&self, judge: impl Fn(&Session) -> Option<Cut>) -> usize {
         // Judged on a copy, so that no session waits for the lock to open or to end.
-        let verdicts = self.all().into_iter().filter_map(|session| {
-            judge(&session).map(|cut| session.control.cut(cut))
-        });
+        let verdicts = self
+            .all()
+            .into_iter()
+            .filter_map(|session| judge(&session).map(|cut| session.control.cut(cut)));
         verdicts.count()
     }
 

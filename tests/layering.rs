@@ -34,8 +34,26 @@ const CONFINED: [(&str, &[&str]); 12] = [
 
 /// What parsers and rules must do without: a clock, a socket, a runtime.
 const SANS_IO: [(&str, &[&str]); 2] = [
-    ("wire", &["tokio::", "std::net::Tcp", "Instant::now", "SystemTime::now", "Timestamp::now"]),
-    ("gate", &["tokio::", "std::net::Tcp", "Instant::now", "SystemTime::now", "Timestamp::now"]),
+    (
+        "wire",
+        &[
+            "tokio::",
+            "std::net::Tcp",
+            "Instant::now",
+            "SystemTime::now",
+            "Timestamp::now",
+        ],
+    ),
+    (
+        "gate",
+        &[
+            "tokio::",
+            "std::net::Tcp",
+            "Instant::now",
+            "SystemTime::now",
+            "Timestamp::now",
+        ],
+    ),
 ];
 
 #[test]
@@ -47,17 +65,33 @@ fn every_module_names_only_modules_below_or_beside_it_and_in_no_circle() {
         });
         for other in source.crate_modules() {
             let other_floor = floor_of(&other).unwrap_or_else(|| {
-                panic!("{} names {other}, which has no floor", source.path.display());
+                panic!(
+                    "{} names {other}, which has no floor",
+                    source.path.display()
+                );
             });
-            assert!(other_floor <= floor, "{} names {other}, above it", source.path.display());
+            assert!(
+                other_floor <= floor,
+                "{} names {other}, above it",
+                source.path.display()
+            );
             if other != source.module {
-                named.entry(source.module.clone()).or_default().insert(other);
+                named
+                    .entry(source.module.clone())
+                    .or_default()
+                    .insert(other);
             }
         }
     }
-    assert!(named.len() > 10, "the scan found too little to be true: {named:?}");
+    assert!(
+        named.len() > 10,
+        "the scan found too little to be true: {named:?}"
+    );
     for module in named.keys() {
-        assert!(!reaches(&named, module, module), "{module} is part of a circle");
+        assert!(
+            !reaches(&named, module, module),
+            "{module} is part of a circle"
+        );
     }
 }
 
@@ -73,18 +107,28 @@ fn each_dependency_is_known_only_where_it_belongs() {
             }
         }
     }
-    let unseen: Vec<_> = CONFINED.iter().filter(|(name, _)| !seen.contains(name)).collect();
+    let unseen: Vec<_> = CONFINED
+        .iter()
+        .filter(|(name, _)| !seen.contains(name))
+        .collect();
     assert!(unseen.is_empty(), "nobody names these any more: {unseen:?}");
 }
 
 #[test]
 fn parsers_and_rules_know_no_clock_and_no_socket() {
     for (module, forbidden) in SANS_IO {
-        let files: Vec<_> = sources().into_iter().filter(|source| source.module == module).collect();
+        let files: Vec<_> = sources()
+            .into_iter()
+            .filter(|source| source.module == module)
+            .collect();
         assert!(files.len() > 2, "{module} has gone");
         for source in files {
             for word in forbidden {
-                assert!(!source.names(word), "{} names {word}", source.path.display());
+                assert!(
+                    !source.names(word),
+                    "{} names {word}",
+                    source.path.display()
+                );
             }
         }
     }
@@ -100,10 +144,16 @@ struct Source {
 impl Source {
     fn crate_modules(&self) -> BTreeSet<String> {
         let name = |rest: &str| {
-            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+            rest.chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect::<String>()
         };
         let after: Vec<&str> = self.code.split("crate::").skip(1).collect();
-        after.into_iter().map(name).filter(|name| !name.is_empty()).collect()
+        after
+            .into_iter()
+            .map(name)
+            .filter(|name| !name.is_empty())
+            .collect()
     }
 
     /// Whether the code names `word`, not merely as the end of a longer name.
@@ -154,12 +204,23 @@ fn sources() -> Vec<Source> {
 
 fn read(root: &Path, path: PathBuf) -> Option<Source> {
     let relative = path.strip_prefix(root).unwrap();
-    let module = relative.iter().next()?.to_str()?.trim_end_matches(".rs").to_owned();
+    let module = relative
+        .iter()
+        .next()?
+        .to_str()?
+        .trim_end_matches(".rs")
+        .to_owned();
     if module == "lib" || path.file_name()? == "tests.rs" {
         return None;
     }
     let text = fs::read_to_string(&path).unwrap();
     let code = text.split("#[cfg(test)]").next()?;
-    let uncommented = code.lines().map(|line| line.split("//").next().unwrap_or_default());
-    Some(Source { module, code: uncommented.collect::<Vec<_>>().join("\n"), path })
+    let uncommented = code
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    Some(Source {
+        module,
+        code: uncommented.collect::<Vec<_>>().join("\n"),
+        path,
+    })
 }

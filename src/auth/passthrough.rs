@@ -68,7 +68,11 @@ impl Passthrough {
     /// Looks on at a login whose legs are bound as `binding` says.
     #[must_use]
     pub const fn new(binding: ChannelBinding) -> Self {
-        Self { binding, phase: Phase::Asking, error: None }
+        Self {
+            binding,
+            phase: Phase::Asking,
+            error: None,
+        }
     }
 
     /// Notes what the backend says.

@@ -139,7 +139,10 @@ async fn connect_known(
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let peer = BackendPeer::Tcp(address);
     let unreachable = |source| DialError::Unreachable { peer, source };
-    let stream = patience.limit("connecting", connect(address)).await?.map_err(unreachable)?;
+    let stream = patience
+        .limit("connecting", connect(address))
+        .await?
+        .map_err(unreachable)?;
     Ok((stream, address))
 }
 

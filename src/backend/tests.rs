@@ -1,3 +1,4 @@
+use crate::relay::BackendStream;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;

@@ -52,14 +52,21 @@ pub(super) fn main(args: &ConninfoArgs) -> ExitCode {
     };
     let Some(project) = config.projects.get(&args.project) else {
         let known: Vec<&str> = config.projects.keys().map(ProjectName::as_str).collect();
-        eprintln!("error: no project is named \"{}\"; there is {}", args.project, known.join(", "));
+        eprintln!(
+            "error: no project is named \"{}\"; there is {}",
+            args.project,
+            known.join(", ")
+        );
         return ExitCode::from(EXIT_USAGE);
     };
     let conninfo = Conninfo::new(args, &config, project);
     if let RootCert::File(path) = &conninfo.root_cert
         && !path.exists()
     {
-        eprintln!("note: {} is made when the gate first starts", path.display());
+        eprintln!(
+            "note: {} is made when the gate first starts",
+            path.display()
+        );
     }
     println!("{conninfo}");
     ExitCode::SUCCESS
@@ -87,11 +94,16 @@ impl<'a> Conninfo<'a> {
         let root_cert = if project.certificate.is_some() {
             RootCert::System
         } else {
-            RootCert::File(absolute(&config.certs.join(args.project.as_str()).join("ca.crt")))
+            RootCert::File(absolute(
+                &config.certs.join(args.project.as_str()).join("ca.crt"),
+            ))
         };
         Self {
             format: args.format,
-            host: project.hosts.first().map_or_else(String::new, Host::to_string),
+            host: project
+                .hosts
+                .first()
+                .map_or_else(String::new, Host::to_string),
             port: args.port.unwrap_or_else(|| port_of(config, &args.project)),
             user: &args.user,
             dbname: &args.dbname,
@@ -109,55 +121,79 @@ impl<'a> Conninfo<'a> {
 
 impl fmt::Display for Conninfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, host, port, user, dbname, .. } = self;
-        let root_cert = self.root_cert();
-        match format {
-            Format::Url => write!(
-                f,
-                "postgresql://{}@{}:{port}/{}?sslmode=verify-full&sslrootcert={}",
-                percent(user),
-                bracketed(host),
-                percent(dbname),
-                percent(&root_cert)
-            ),
-            Format::Psql => {
-                let words = [("host", host.as_str()), ("port", &port.to_string()), ("dbname", dbname), ("user", user), ("sslmode", "verify-full"), ("sslrootcert", &root_cert)];
-                let conninfo: Vec<String> =
-                    words.iter().map(|(key, value)| format!("{key}={}", quoted(value))).collect();
-                write!(f, "psql \"{}\"", shell_escaped(&conninfo.join(" ")))
-            }
-            Format::Env => {
-                let port = port.to_string();
-                let words = [("PGHOST", host.as_str()), ("PGPORT", &port), ("PGDATABASE", dbname), ("PGUSER", user), ("PGSSLMODE", "verify-full"), ("PGSSLROOTCERT", &root_cert)];
-                let lines: Vec<String> = words
-                    .iter()
-                    .map(|(key, value)| format!("export {key}=\"{}\"", shell_escaped(value)))
-                    .collect();
-                f.write_str(&lines.join("\n"))
-            }
-            Format::Jdbc => {
-                write!(
-                    f,
-                    "jdbc:postgresql://{}:{port}/{}?user={}&sslmode=verify-full",
-                    bracketed(host),
-                    percent(dbname),
-                    percent(user)
-                )?;
-                match &self.root_cert {
-                    RootCert::File(_) => write!(f, "&sslrootcert={}", percent(&root_cert)),
-                    // pgjdbc's word for the JVM's own trust store.
-                    RootCert::System => f.write_str("&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory"),
-                }
-            }
-        }
+        f.write_str(&match self.format {
+            Format::Url => self.url(),
+            Format::Psql => self.psql(),
+            Format::Env => self.env(),
+            Format::Jdbc => self.jdbc(),
+        })
+    }
+}
+
+impl Conninfo<'_> {
+    fn url(&self) -> String {
+        let (user, authority, root_cert) = (percent(self.user), self.authority(), self.root_cert());
+        let root_cert = percent(&root_cert);
+        format!("postgresql://{user}@{authority}?sslmode=verify-full&sslrootcert={root_cert}")
+    }
+
+    fn psql(&self) -> String {
+        let word = |(_, key, value): (_, &str, String)| format!("{key}={}", quoted(&value));
+        let words: Vec<String> = self.parameters().map(word).into();
+        format!("psql \"{}\"", shell_escaped(&words.join(" ")))
+    }
+
+    fn env(&self) -> String {
+        let line = |(name, _, value): (&str, _, String)| {
+            format!("export {name}=\"{}\"", shell_escaped(&value))
+        };
+        let lines: Vec<String> = self.parameters().map(line).into();
+        lines.join("\n")
+    }
+
+    fn jdbc(&self) -> String {
+        let (user, authority) = (percent(self.user), self.authority());
+        let root = match &self.root_cert {
+            RootCert::File(_) => format!("sslrootcert={}", percent(&self.root_cert())),
+            // pgjdbc's word for the JVM's own trust store.
+            RootCert::System => "sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory".to_owned(),
+        };
+        format!("jdbc:postgresql://{authority}?user={user}&sslmode=verify-full&{root}")
+    }
+
+    /// The host, the port and the database, as they stand in a URL.
+    fn authority(&self) -> String {
+        format!(
+            "{}:{}/{}",
+            bracketed(&self.host),
+            self.port,
+            percent(self.dbname)
+        )
+    }
+
+    /// Each parameter with its name in libpq's environment and in its connection strings.
+    fn parameters(&self) -> [(&'static str, &'static str, String); 6] {
+        [
+            ("PGHOST", "host", self.host.clone()),
+            ("PGPORT", "port", self.port.to_string()),
+            ("PGDATABASE", "dbname", self.dbname.to_owned()),
+            ("PGUSER", "user", self.user.to_owned()),
+            ("PGSSLMODE", "sslmode", "verify-full".to_owned()),
+            ("PGSSLROOTCERT", "sslrootcert", self.root_cert()),
+        ]
     }
 }
 
 /// The port of the listener that serves the project.
 fn port_of(config: &Config, project: &ProjectName) -> u16 {
     let serves = |pinned: &Option<ProjectName>| pinned.as_ref().is_none_or(|name| name == project);
-    let listener = config.listeners.iter().find(|listener| serves(&listener.project));
-    listener.map_or(crate::address::BackendAddr::DEFAULT_PORT, |listener| listener.address.port())
+    let listener = config
+        .listeners
+        .iter()
+        .find(|listener| serves(&listener.project));
+    listener.map_or(crate::address::BackendAddr::DEFAULT_PORT, |listener| {
+        listener.address.port()
+    })
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -166,7 +202,11 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// An IPv6 address stands in brackets in a URL (RFC 3986 section 3.2.2).
 fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 /// Percent-encoding of all but what is safe anywhere in a URL (RFC 3986 section 2.3), and `/`.
@@ -193,5 +233,48 @@ fn quoted(value: &str) -> String {
 /// A text that stands between double quotes in a shell.
 fn shell_escaped(text: &str) -> String {
     let escape = |c: char| matches!(c, '"' | '\\' | '$' | '`').then_some('\\');
-    text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect()
+    text.chars()
+        .flat_map(|c| escape(c).into_iter().chain([c]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(format: Format, host: &str, root_cert: RootCert) -> String {
+        let (user, dbname) = ("al ice", "app");
+        Conninfo {
+            format,
+            host: host.to_owned(),
+            port: 6432,
+            user,
+            dbname,
+            root_cert,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn every_format_verifies_the_gate_and_is_quoted_for_where_it_is_pasted() {
+        let file = || RootCert::File("/etc/por $cullis/ca.crt".into());
+        assert_eq!(
+            shown(Format::Url, "db.example.com", file()),
+            "postgresql://al%20ice@db.example.com:6432/app\
+             ?sslmode=verify-full&sslrootcert=/etc/por%20%24cullis/ca.crt"
+        );
+        assert_eq!(
+            shown(Format::Psql, "db.example.com", file()),
+            "psql \"host=db.example.com port=6432 dbname=app user='al ice' sslmode=verify-full \
+             sslrootcert='/etc/por \\$cullis/ca.crt'\""
+        );
+        assert_eq!(
+            shown(Format::Jdbc, "2001:db8::1", RootCert::System),
+            "jdbc:postgresql://[2001:db8::1]:6432/app?user=al%20ice&sslmode=verify-full\
+             &sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory"
+        );
+        let env = shown(Format::Env, "db.example.com", RootCert::System);
+        assert_eq!(env.lines().count(), 6);
+        assert!(env.contains("export PGSSLROOTCERT=\"system\""), "{env}");
+    }
 }

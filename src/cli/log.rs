@@ -10,8 +10,8 @@ use crate::config::{LogFormat, LogLevel, LogSpec};
 
 /// Starts logging to standard error. `RUST_LOG` overrides the level, for those who debug the gate.
 pub(super) fn start(spec: LogSpec) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(level(spec.level)));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level(spec.level)));
     let json = match spec.format {
         LogFormat::Auto => !stderr().is_terminal(),
         LogFormat::Text => false,
@@ -22,7 +22,9 @@ pub(super) fn start(spec: LogSpec) {
         let layer = fmt::layer().json().flatten_event(true).with_writer(stderr);
         registry.with(layer.with_target(false)).init();
     } else {
-        let layer = fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
+        let layer = fmt::layer()
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal());
         registry.with(layer.with_target(false)).init();
     }
 }

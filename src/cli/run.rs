@@ -53,7 +53,10 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         Err(code) => return code,
     };
     log::start(config.log);
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(run(config, origin)),
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -79,8 +82,22 @@ fn configuration(args: RunArgs) -> Result<(Config, Origin), ExitCode> {
 
 impl From<QuickArgs> for QuickSpec {
     fn from(args: QuickArgs) -> Self {
-        let QuickArgs { backend, allow, listen, certs, sslmode, sslrootcert } = args;
-        Self { listen, backend, allow, certs, sslmode, sslrootcert }
+        let QuickArgs {
+            backend,
+            allow,
+            listen,
+            certs,
+            sslmode,
+            sslrootcert,
+        } = args;
+        Self {
+            listen,
+            backend,
+            allow,
+            certs,
+            sslmode,
+            sslrootcert,
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! What is read.
 
+use crate::backend::SslMode;
+use crate::pki::MinVersion;
+use crate::project::{OnRevoke, RefusalStyle};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -66,7 +69,7 @@ fn a_minimal_file_gets_every_default() {
     );
     assert_eq!(config.certs, Path::new("certs"));
     assert_eq!(config.login_timeout, Duration::from_secs(30));
-    assert_eq!(config.tls_min_version, TlsVersion::V1_2);
+    assert_eq!(config.tls_min_version, MinVersion::Tls12);
     assert_eq!(
         config.admin,
         AdminListen::On("127.0.0.1:9432".parse().unwrap())
@@ -75,7 +78,7 @@ fn a_minimal_file_gets_every_default() {
     assert_eq!(project.rules.len(), 1);
     assert_eq!(project.rules[0].place.to_string(), "proxy.toml:4");
     assert_eq!(project.on_revoke, OnRevoke::Cut);
-    assert_eq!(project.refusal, RefusalMode::Explain);
+    assert_eq!(project.refusal, RefusalStyle::Explain);
     assert_eq!(project.max_sessions, config.limits.sessions_per_project);
     assert!(config.warnings.is_empty());
 }

@@ -25,7 +25,7 @@ pub struct Incoming {
 
 /// A connection whose address is known.
 #[derive(Debug)]
-pub struct Accepted {
+pub(super) struct Accepted {
     pub(super) socket: TcpStream,
     pub(super) pinned: Option<ProjectName>,
     /// A connection over its limit goes on to the point where it can be told so (T7).
@@ -37,12 +37,16 @@ impl Accepted {
     ///
     /// # Errors
     /// The address is on the process-wide deny list, or over a limit with no explanation due.
-    pub fn new(
+    pub(super) fn new(
         incoming: Incoming,
         projects: &Projects,
         limits: &Arc<Limits>,
     ) -> Result<Self, Refused> {
-        let Incoming { socket, client, pinned } = incoming;
+        let Incoming {
+            socket,
+            client,
+            pinned,
+        } = incoming;
         if projects.common().deny.contains(client) {
             return Err(Refused::new(Refusal::DenyListed, Channel::Closed));
         }
@@ -55,6 +59,10 @@ impl Accepted {
             }
             slot => slot,
         };
-        Ok(Self { socket, pinned, slot })
+        Ok(Self {
+            socket,
+            pinned,
+            slot,
+        })
     }
 }

@@ -19,7 +19,7 @@ use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 
 /// A connection that may go on with TLS.
-pub struct Admitted {
+pub(super) struct Admitted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) tls: Arc<ServerConfig>,
     pub(super) standing: Standing,
@@ -38,13 +38,14 @@ pub(super) enum Standing {
 
 /// Proof that a project's rules admit the client, and its place among the sessions.
 #[derive(Debug)]
-pub struct Admission {
+pub(super) struct Admission {
     pub(super) project: Arc<Project>,
-    pub(super) slot: SessionSlot,
+    /// Held until the session has ended.
+    pub(super) _slot: SessionSlot,
 }
 
 /// Who decides on admission: the rules and limits in force at this moment.
-pub struct Admissions<'a> {
+pub(super) struct Admissions<'a> {
     /// The projects.
     pub projects: &'a Projects,
     /// The limits.
@@ -58,8 +59,12 @@ impl Greeted {
     ///
     /// # Errors
     /// The rules or a limit are against it.
-    pub fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
-        let Self { handshake, pinned, slot } = self;
+    pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
+        let Self {
+            handshake,
+            pinned,
+            slot,
+        } = self;
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
         let pinned = pinned.as_ref().and_then(|name| by.projects.by_name(name));
@@ -75,10 +80,16 @@ impl Greeted {
             }
         };
         match by.stand(named, pinned, facts) {
-            Ok(standing) => Ok(Admitted { handshake, tls, standing, slot }),
-            Err(refusal) if by.explain(project, facts.client) => {
-                Err(Refused::new(refusal, Channel::Hello(Box::new(handshake), tls)))
-            }
+            Ok(standing) => Ok(Admitted {
+                handshake,
+                tls,
+                standing,
+                slot,
+            }),
+            Err(refusal) if by.explain(project, facts.client) => Err(Refused::new(
+                refusal,
+                Channel::Hello(Box::new(handshake), tls),
+            )),
             Err(refusal) => Err(Refused::new(refusal, Channel::Closed)),
         }
     }
@@ -94,12 +105,17 @@ impl Admissions<'_> {
         match (named, pinned) {
             (Some(named), Some(pinned)) if named.name != pinned.name => {
                 // Decided on first, so that who is denied learns nothing of other projects (T29).
-                self.decide(pinned, facts.server_name.clone().map(Requested::Host), facts)?;
+                self.decide(
+                    pinned,
+                    facts.server_name.clone().map(Requested::Host),
+                    facts,
+                )?;
                 Err(Refusal::ProjectConflict)
             }
             (Some(project), _) | (None, Some(project)) => {
                 let requested = facts.server_name.clone().map(Requested::Host);
-                self.admit(project, requested, facts).map(Standing::Admitted)
+                self.admit(project, requested, facts)
+                    .map(Standing::Admitted)
             }
             (None, None) => match facts.server_name.clone() {
                 None => Ok(Standing::Unnamed),
@@ -129,7 +145,10 @@ impl Admissions<'_> {
             .limits
             .session(&project.name, project.max_sessions, facts.client)
             .map_err(Refusal::TooMany)?;
-        Ok(Admission { project: Arc::clone(project), slot })
+        Ok(Admission {
+            project: Arc::clone(project),
+            _slot: slot,
+        })
     }
 
     /// Decides by the rules of `project`.
@@ -144,12 +163,15 @@ impl Admissions<'_> {
     ) -> Result<(), Refusal> {
         facts.project = Some(project.name.clone());
         let decision = project.allow.decide(facts.client, Timestamp::now());
-        facts.rule = decision.rule.map(|rule| rule.id.clone());
+        facts.rule = decision.rule.map(|rule| rule.source.clone());
         let is_denied = decision.verdict == Verdict::Deny;
         facts.observed = is_denied && project.policy.observe;
         if is_denied && !project.policy.observe {
             let project = requested.unwrap_or_else(|| project.name.clone().into());
-            return Err(Refusal::AddressDenied { address: facts.client, project });
+            return Err(Refusal::AddressDenied {
+                address: facts.client,
+                project,
+            });
         }
         Ok(())
     }
@@ -165,12 +187,18 @@ impl Admissions<'_> {
 
     /// How a refusal by `project`, or by none, is seen.
     pub(super) fn style(&self, project: Option<&Arc<Project>>) -> RefusalStyle {
-        project.map_or(self.projects.common().refusal, |project| project.policy.refusal)
+        match project {
+            Some(project) => project.policy.refusal,
+            None => self.projects.common().refusal,
+        }
     }
 }
 
 /// The refusal of whoever asks for a project that doesn't exist: in the same words as that of who is
 /// denied by one that does (T29).
 pub(super) fn unknown(project: Requested, facts: &Facts) -> Refusal {
-    Refusal::UnknownProject { address: facts.client, project }
+    Refusal::UnknownProject {
+        address: facts.client,
+        project,
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
 use super::admitted::Admission;
 use super::refused::{Channel, Refused};
@@ -21,7 +22,7 @@ use crate::wire::message::take_message;
 const MAX_LOGIN_MESSAGE: usize = 66 * 1024;
 
 /// A session, ready to be relayed.
-pub struct Authenticated {
+pub(super) struct Authenticated {
     pub(super) client: ClientStream,
     pub(super) backend: BackendStream,
     pub(super) admission: Admission,
@@ -35,11 +36,19 @@ impl Routed {
     /// # Errors
     /// The backend turned the client away (in its own words), either side left or broke the
     /// protocol, or SCRAM could not have worked (T19).
-    pub async fn authenticate(
+    pub(super) async fn authenticate(
         self,
+        deadline: Instant,
         keys: &CancelKeys,
     ) -> Result<Authenticated, Refused> {
-        let Self { client, backend, admission, binding, peer, slot } = self;
+        let Self {
+            client,
+            backend,
+            admission,
+            binding,
+            peer,
+            slot,
+        } = self;
         let target = CancelTarget {
             project: admission.project.name.clone(),
             backend: Arc::clone(&admission.project.backend),
@@ -53,11 +62,23 @@ impl Routed {
             passthrough: Passthrough::new(binding),
             cancel: None,
         };
-        let outcome = login.run(keys, &target).await;
+        // The spine's own deadline would end the login too, but without a word to the client.
+        let outcome = timeout_at(deadline, login.run(keys, &target)).await;
+        let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
         drop(slot);
-        let Login { client, backend, cancel, .. } = login;
+        let Login {
+            client,
+            backend,
+            cancel,
+            ..
+        } = login;
         match outcome {
-            Ok(()) => Ok(Authenticated { client, backend, admission, cancel }),
+            Ok(()) => Ok(Authenticated {
+                client,
+                backend,
+                admission,
+                cancel,
+            }),
             Err(refusal) => Err(Refused::new(refusal, Channel::Secured(Box::new(client)))),
         }
     }
@@ -88,7 +109,7 @@ impl Login {
                 }
                 read = self.client.read_buf(&mut self.from_client) => {
                     match read {
-                        Ok(0) | Err(_) => return Err(Refusal::ClientGone),
+                        Ok(0) | Err(_) => return Err(self.client_left()),
                         Ok(_) => self.pass_to_backend().await?,
                     }
                 }
@@ -107,7 +128,11 @@ impl Login {
             && let Some(message) = take_message(&mut self.from_backend, MAX_LOGIN_MESSAGE)
                 .map_err(Refusal::backend_violation)?
         {
-            match self.passthrough.backend_message(&message).map_err(Refusal::backend_violation)? {
+            match self
+                .passthrough
+                .backend_message(&message)
+                .map_err(Refusal::backend_violation)?
+            {
                 Event::None => {}
                 // Known before the client has it: its CancelRequest may come at once.
                 Event::CancelKey { process_id, key } => {
@@ -115,9 +140,12 @@ impl Login {
                 }
                 Event::Ready => is_ready = true,
             }
-            self.client.write_all(message.raw()).await.map_err(|_| Refusal::ClientGone)?;
+            self.client
+                .write_all(message.raw())
+                .await
+                .map_err(|_| self.client_left())?;
         }
-        self.client.flush().await.map_err(|_| Refusal::ClientGone)?;
+        self.client.flush().await.map_err(|_| self.client_left())?;
         Ok(is_ready)
     }
 
@@ -126,11 +154,18 @@ impl Login {
             && let Some(message) = take_message(&mut self.from_client, MAX_LOGIN_MESSAGE)
                 .map_err(Refusal::ProtocolViolation)?
         {
-            self.passthrough.client_message(&message).map_err(|error| match error {
-                ClientMessageError::ChannelBindingBroken => Refusal::ScramNeedsSameLeaf,
-                ClientMessageError::Violation(violation) => Refusal::ProtocolViolation(violation),
-            })?;
-            self.backend.write_all(message.raw()).await.map_err(|_| self.backend_left())?;
+            self.passthrough
+                .client_message(&message)
+                .map_err(|error| match error {
+                    ClientMessageError::ChannelBindingBroken => Refusal::ScramNeedsSameLeaf,
+                    ClientMessageError::Violation(violation) => {
+                        Refusal::ProtocolViolation(violation)
+                    }
+                })?;
+            self.backend
+                .write_all(message.raw())
+                .await
+                .map_err(|_| self.backend_left())?;
         }
         if self.passthrough.is_authenticated() {
             let rest = pass_all(&mut self.from_client, &mut self.backend).await;
@@ -143,13 +178,25 @@ impl Login {
     async fn pass_rest(&mut self) -> Result<(), Refusal> {
         pass_all(&mut self.from_backend, &mut self.client)
             .await
-            .map_err(|_| Refusal::ClientGone)?;
-        pass_all(&mut self.from_client, &mut self.backend).await.map_err(|_| self.backend_left())
+            .map_err(|_| self.client_left())?;
+        pass_all(&mut self.from_client, &mut self.backend)
+            .await
+            .map_err(|_| self.backend_left())
+    }
+
+    /// A client that has read why the backend turns it away doesn't wait for the backend to close.
+    fn client_left(&self) -> Refusal {
+        match self.passthrough.error() {
+            Some(_) => self.backend_left(),
+            None => Refusal::ClientGone,
+        }
     }
 
     fn backend_left(&self) -> Refusal {
         match self.passthrough.error() {
-            Some(sqlstate) => Refusal::RefusedByBackend { sqlstate: Some(sqlstate.into()) },
+            Some(sqlstate) => Refusal::RefusedByBackend {
+                sqlstate: Some(sqlstate.into()),
+            },
             None => Refusal::BackendLost(Trouble::new("closed during the login")),
         }
     }

@@ -15,7 +15,7 @@ use crate::relay::ClientStream;
 use crate::wire::startup::CancelRequest;
 
 /// A CancelRequest, and the client that waits for it to be carried out.
-pub struct Cancel {
+pub(super) struct Cancel {
     request: CancelRequest,
     waiting: Waiting,
     slot: Result<LoginSlot, OverLimit>,
@@ -36,7 +36,11 @@ impl Cancel {
         waiting: Waiting,
         slot: Result<LoginSlot, OverLimit>,
     ) -> Self {
-        Self { request, waiting, slot }
+        Self {
+            request,
+            waiting,
+            slot,
+        }
     }
 
     /// Carries the request to the backend of the session whose key it bears.
@@ -44,13 +48,17 @@ impl Cancel {
     /// # Errors
     /// No live session has that key, or the client may not cancel it, or the backend can't be
     /// reached.
-    pub async fn forward(
+    pub(super) async fn forward(
         self,
         keys: &CancelKeys,
         by: &Admissions<'_>,
         facts: &mut Facts,
     ) -> Result<(), Refused> {
-        let Self { request, waiting, slot } = self;
+        let Self {
+            request,
+            waiting,
+            slot,
+        } = self;
         let outcome = carry(&request, keys, by, facts).await;
         drop(slot);
         waiting.close().await;
@@ -65,13 +73,25 @@ async fn carry(
     facts: &mut Facts,
 ) -> Result<(), Refusal> {
     facts.is_cancel = true;
-    by.limits.cancel(facts.client, Instant::now()).map_err(Refusal::TooMany)?;
-    let CancelTarget { project, backend, peer } =
-        keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
-    let project = by.projects.by_name(&project).ok_or(Refusal::UnknownCancelKey)?;
+    by.limits
+        .cancel(facts.client, Instant::now())
+        .map_err(Refusal::TooMany)?;
+    let CancelTarget {
+        project,
+        backend,
+        peer,
+    } = keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
+    let project = by
+        .projects
+        .by_name(&project)
+        .ok_or(Refusal::UnknownCancelKey)?;
     by.decide(project, None, facts)?;
     facts.backend = Some(backend.addr().clone());
-    let mut stream = backend.dial_again(&peer).await.map_err(|error| Refusal::from_dial(&error))?.stream;
+    let mut stream = backend
+        .dial_again(&peer)
+        .await
+        .map_err(|error| Refusal::from_dial(&error))?
+        .stream;
     let sent = async {
         stream.write_all(&request.raw()).await?;
         stream.flush().await?;

@@ -4,46 +4,46 @@
 use std::time::{Duration, Instant};
 
 use crate::address::{BackendAddr, ClientAddr, HostName};
-use crate::gate::rule::RuleId;
+use crate::gate::rule::Source;
 use crate::id::ProjectName;
 use crate::wire::startup::StartupMessage;
 
 /// What is known of a connection so far. Metadata only: never a byte of its data (T34).
 #[derive(Debug)]
-pub struct Facts {
+pub(super) struct Facts {
     /// When it was accepted.
-    pub accepted: Instant,
+    pub(super) accepted: Instant,
     /// Who dialled us.
-    pub client: ClientAddr,
+    pub(super) client: ClientAddr,
     /// How TLS began.
-    pub negotiation: Option<Negotiation>,
+    pub(super) negotiation: Option<Negotiation>,
     /// The name that the ClientHello asked for.
-    pub server_name: Option<HostName>,
+    pub(super) server_name: Option<HostName>,
     /// The project it is for.
-    pub project: Option<ProjectName>,
-    /// The rule that admitted it.
-    pub rule: Option<RuleId>,
+    pub(super) project: Option<ProjectName>,
+    /// Whom the rule is about that admitted it, or that denied it.
+    pub(super) rule: Option<Source>,
     /// The rules would have denied it, and the project only observes them.
-    pub observed: bool,
+    pub(super) observed: bool,
     /// What TLS agreed on.
-    pub tls: Option<TlsFacts>,
+    pub(super) tls: Option<TlsFacts>,
     /// How long the TLS handshake took, from the ClientHello on.
-    pub handshake: Option<Duration>,
+    pub(super) handshake: Option<Duration>,
     /// How long it took to connect the backend, its TLS included.
-    pub connect: Option<Duration>,
+    pub(super) connect: Option<Duration>,
     /// It carries a CancelRequest, not a session.
-    pub is_cancel: bool,
+    pub(super) is_cancel: bool,
     /// The role that the StartupMessage names.
-    pub user: Option<Box<str>>,
+    pub(super) user: Option<Box<str>>,
     /// The database that the StartupMessage names.
-    pub database: Option<Box<str>>,
+    pub(super) database: Option<Box<str>>,
     /// Where the session goes.
-    pub backend: Option<BackendAddr>,
+    pub(super) backend: Option<BackendAddr>,
 }
 
 /// How TLS began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Negotiation {
+pub(super) enum Negotiation {
     /// By SSLRequest.
     SslRequest,
     /// With the first byte.
@@ -52,8 +52,7 @@ pub enum Negotiation {
 
 impl Negotiation {
     /// As it stands in the log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::SslRequest => "SSLRequest",
             Self::Direct => "direct",
@@ -63,17 +62,16 @@ impl Negotiation {
 
 /// What TLS agreed on, in the names of the TLS registries.
 #[derive(Debug, Clone, Copy)]
-pub struct TlsFacts {
+pub(super) struct TlsFacts {
     /// Such as `TLSv1_3`.
-    pub version: Option<rustls::ProtocolVersion>,
+    pub(super) version: Option<rustls::ProtocolVersion>,
     /// Such as `X25519MLKEM768`.
-    pub group: Option<rustls::NamedGroup>,
+    pub(super) group: Option<rustls::NamedGroup>,
 }
 
 impl Facts {
     /// Those of a connection just accepted.
-    #[must_use]
-    pub fn new(client: ClientAddr) -> Self {
+    pub(super) fn new(client: ClientAddr) -> Self {
         Self {
             accepted: Instant::now(),
             client,

@@ -25,16 +25,16 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const ALPN: &[u8] = b"postgresql";
 
 /// A connection whose ClientHello is known.
-pub struct Greeted {
+pub(super) struct Greeted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) pinned: Option<ProjectName>,
     pub(super) slot: Result<LoginSlot, OverLimit>,
 }
 
 /// What the client opened with.
-pub enum Greeting {
+pub(super) enum Greeting {
     /// A TLS handshake, on the way to a session.
-    Hello(Greeted),
+    Hello(Box<Greeted>),
     /// A CancelRequest in clear, as libpq before 17 sends it even for a TLS session (T9).
     Cancel(Cancel),
 }
@@ -45,12 +45,20 @@ impl Accepted {
     ///
     /// # Errors
     /// The client wants no TLS, breaks the protocol, or leaves.
-    pub async fn greet(self, facts: &mut Facts) -> Result<Greeting, Refused> {
-        let Self { mut socket, pinned, slot } = self;
+    pub(super) async fn greet(self, facts: &mut Facts) -> Result<Greeting, Refused> {
+        let Self {
+            mut socket,
+            pinned,
+            slot,
+        } = self;
         let negotiation = match negotiate(&mut socket).await {
             Ok(Opening::Tls(negotiation)) => negotiation,
             Ok(Opening::Cancel(request)) => {
-                return Ok(Greeting::Cancel(Cancel::new(request, Waiting::Clear(socket), slot)));
+                return Ok(Greeting::Cancel(Cancel::new(
+                    request,
+                    Waiting::Clear(socket),
+                    slot,
+                )));
             }
             Err(refusal) => return Err(Refused::new(refusal, Channel::Clear(socket))),
         };
@@ -58,12 +66,18 @@ impl Accepted {
         let handshake = read_client_hello(socket).await?;
         let hello = handshake.client_hello();
         facts.server_name = hello.server_name().and_then(|name| name.parse().ok());
-        let offers_alpn = hello.alpn().is_some_and(|mut names| names.any(|name| name == ALPN));
+        let offers_alpn = hello
+            .alpn()
+            .is_some_and(|mut names| names.any(|name| name == ALPN));
         if negotiation == Negotiation::Direct && !offers_alpn {
             let channel = Channel::NoApplicationProtocol(handshake.io);
             return Err(Refused::new(Refusal::DirectTlsWithoutAlpn, channel));
         }
-        Ok(Greeting::Hello(Greeted { handshake, pinned, slot }))
+        Ok(Greeting::Hello(Box::new(Greeted {
+            handshake,
+            pinned,
+            slot,
+        })))
     }
 }
 
@@ -98,9 +112,9 @@ async fn negotiate(socket: &mut TcpStream) -> Result<Opening, Refusal> {
         }
         StartupPacket::Cancel(request) => Ok(Opening::Cancel(request)),
         StartupPacket::Startup(_) => Err(Refusal::PlaintextRefused),
-        StartupPacket::GssEncRequest => {
-            Err(Refusal::ProtocolViolation(ProtocolViolation::RepeatedEncryptionRequest))
-        }
+        StartupPacket::GssEncRequest => Err(Refusal::ProtocolViolation(
+            ProtocolViolation::RepeatedEncryptionRequest,
+        )),
     }
 }
 
@@ -125,7 +139,10 @@ async fn answer(socket: &mut TcpStream, answer: &[u8; 1]) -> Result<(), Refusal>
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(_) => return Err(Refusal::ClientGone),
     }
-    socket.write_all(answer).await.map_err(|_| Refusal::ClientGone)
+    socket
+        .write_all(answer)
+        .await
+        .map_err(|_| Refusal::ClientGone)
 }
 
 /// Reads one packet and not a byte more (T1).
@@ -136,9 +153,15 @@ pub(super) async fn read_startup_packet(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<StartupPacket, Refusal> {
     let mut header = [0; 8];
-    stream.read_exact(&mut header).await.map_err(|_| Refusal::ClientGone)?;
+    stream
+        .read_exact(&mut header)
+        .await
+        .map_err(|_| Refusal::ClientGone)?;
     let header = StartupHeader::parse(header).map_err(Refusal::ProtocolViolation)?;
     let mut rest = vec![0; header.remaining()];
-    stream.read_exact(&mut rest).await.map_err(|_| Refusal::ClientGone)?;
+    stream
+        .read_exact(&mut rest)
+        .await
+        .map_err(|_| Refusal::ClientGone)?;
     header.finish(&rest).map_err(Refusal::ProtocolViolation)
 }

@@ -20,6 +20,9 @@ use crate::wire::startup::StartupPacket;
 /// 8446 section 6, RFC 7301 section 3.2).
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 120];
 
+/// How long an answer may take, a TLS handshake before it included.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// How long the client has to take the answer and close. Closing with unread bytes of the client
 /// in hand would make the kernel send RST, which can overtake the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
 /// A login that ended before the relay.
-pub struct Refused {
+pub(super) struct Refused {
     refusal: Refusal,
     channel: Channel,
 }
@@ -55,10 +58,10 @@ impl Refused {
     }
 
     /// Tells the client, as far as it can be told and is to be, and closes.
-    pub async fn answer(self) -> Refusal {
+    pub(super) async fn answer(self) -> Refusal {
         let Self { refusal, channel } = self;
         // The client may be gone; nothing depends on whether it heard us.
-        drop(tell(channel, &refusal).await);
+        drop(timeout(ANSWER, tell(channel, &refusal)).await);
         refusal
     }
 }
@@ -79,9 +82,7 @@ async fn tell(channel: Channel, refusal: &Refusal) -> io::Result<()> {
             let mut client = handshake.into_stream(tls).await?;
             // libpq reads an answer only once it has sent its StartupMessage.
             match read_startup_packet(&mut client).await {
-                Ok(StartupPacket::Startup(_)) => {
-                    part(client, fatal.unwrap_or_default()).await
-                }
+                Ok(StartupPacket::Startup(_)) => part(client, fatal.unwrap_or_default()).await,
                 // A cancel is never answered (T9), and what is no StartupMessage has no reader.
                 Ok(_) | Err(_) => part(client, Bytes::new()).await,
             }
@@ -98,7 +99,8 @@ async fn part(
     stream.write_all(&last_words).await?;
     stream.flush().await?;
     stream.shutdown().await?;
-    let leftovers = async { tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await };
+    let leftovers =
+        async { tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await };
     // Whether it closed in time or not, we are done.
     drop(timeout(LINGER, leftovers).await);
     Ok(())

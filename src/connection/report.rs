@@ -71,15 +71,19 @@ pub(super) fn refused(metrics: &Metrics, projects: &Projects, refusal: &Refusal,
         return;
     }
     count_times(metrics, facts);
-    match facts.project.as_ref().and_then(|name| projects.by_name(name)) {
+    match facts
+        .project
+        .as_ref()
+        .and_then(|name| projects.by_name(name))
+    {
         Some(project) => project.metrics.refused(reason),
         None => metrics.refused(reason),
     }
     if facts.is_cancel {
-        metrics.cancelled(match reason {
-            Reason::UnknownCancelKey => CancelResult::UnknownKey,
-            Reason::AddressDenied | Reason::TooMany => CancelResult::Denied,
-            _ => CancelResult::Failed,
+        metrics.cancelled(match refusal.fault() {
+            _ if reason == Reason::UnknownCancelKey => CancelResult::UnknownKey,
+            Fault::Client | Fault::Gate => CancelResult::Denied,
+            Fault::Backend => CancelResult::Failed,
         });
     }
     let (why, reason) = (tracing::field::display(refusal), reason.label());

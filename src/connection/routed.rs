@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout_at;
 
 use super::admitted::Admission;
 use super::facts::Facts;
@@ -16,7 +17,7 @@ use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream};
 
 /// A connection with both legs.
-pub struct Routed {
+pub(super) struct Routed {
     pub(super) client: ClientStream,
     pub(super) backend: BackendStream,
     pub(super) admission: Admission,
@@ -31,26 +32,47 @@ impl Started {
     ///
     /// # Errors
     /// The backend can't be reached, or not as safely as the project demands.
-    pub async fn route(self, facts: &mut Facts) -> Result<Routed, Refused> {
-        let Self { client, admission, startup, slot } = self;
+    pub(super) async fn route(
+        self,
+        deadline: tokio::time::Instant,
+        facts: &mut Facts,
+    ) -> Result<Routed, Refused> {
+        let Self {
+            client,
+            admission,
+            startup,
+            slot,
+        } = self;
         let refuse = |client: ClientStream, refusal: Refusal| {
             Refused::new(refusal, Channel::Secured(Box::new(client)))
         };
         facts.backend = Some(admission.project.backend.addr().clone());
         let begun = Instant::now();
-        let connection = match admission.project.backend.dial().await {
-            Ok(connection) => connection,
-            Err(error) => return Err(refuse(client, Refusal::from_dial(&error))),
+        let connection = match timeout_at(deadline, admission.project.backend.dial()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(refuse(client, Refusal::from_dial(&error))),
+            Err(_) => return Err(refuse(client, Refusal::LoginTimedOut)),
         };
         facts.connect = Some(begun.elapsed());
         let binding = channel_binding(&admission, &connection);
-        let BackendConnection { stream: mut backend, peer, .. } = connection;
+        let BackendConnection {
+            stream: mut backend,
+            peer,
+            ..
+        } = connection;
         let sent = async {
             backend.write_all(startup.raw()).await?;
             backend.flush().await
         };
         match sent.await {
-            Ok(()) => Ok(Routed { client, backend, admission, binding, peer, slot }),
+            Ok(()) => Ok(Routed {
+                client,
+                backend,
+                admission,
+                binding,
+                peer,
+                slot,
+            }),
             Err(error) => Err(refuse(client, Refusal::BackendLost(Trouble::new(error)))),
         }
     }

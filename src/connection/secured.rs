@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::relay::ClientStream;
 
 /// A connection inside TLS.
-pub struct Secured {
+pub(super) struct Secured {
     pub(super) client: ClientStream,
     pub(super) standing: Standing,
     pub(super) slot: LoginSlot,
@@ -22,18 +22,28 @@ impl Admitted {
     ///
     /// # Errors
     /// The two sides could not agree; the alert has been sent.
-    pub async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
-        let Self { handshake, tls, standing, slot } = self;
+    pub(super) async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
+        let Self {
+            handshake,
+            tls,
+            standing,
+            slot,
+        } = self;
         let begun = Instant::now();
         match handshake.into_stream(tls).into_fallible().await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));
-                Ok(Secured { client, standing, slot })
+                Ok(Secured {
+                    client,
+                    standing,
+                    slot,
+                })
             }
-            Err((error, socket)) => {
-                Err(Refused::new(Refusal::from_tls(&error), Channel::Alerted(socket)))
-            }
+            Err((error, socket)) => Err(Refused::new(
+                Refusal::from_tls(&error),
+                Channel::Alerted(socket),
+            )),
         }
     }
 }
@@ -41,7 +51,12 @@ impl Admitted {
 impl TlsFacts {
     pub(super) fn of(client: &ClientStream) -> Self {
         let (_, connection) = client.get_ref();
-        let group = connection.negotiated_key_exchange_group().map(|group| group.name());
-        Self { version: connection.protocol_version(), group }
+        let group = connection
+            .negotiated_key_exchange_group()
+            .map(|group| group.name());
+        Self {
+            version: connection.protocol_version(),
+            group,
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::wire::ProtocolViolation;
 use crate::wire::startup::{StartupMessage, StartupPacket};
 
 /// A connection that knows where it is going.
-pub struct Started {
+pub(super) struct Started {
     pub(super) client: ClientStream,
     pub(super) admission: Admission,
     pub(super) startup: StartupMessage,
@@ -23,9 +23,9 @@ pub struct Started {
 }
 
 /// What the client sent as its first packet inside TLS.
-pub enum Start {
+pub(super) enum Start {
     /// A StartupMessage.
-    Session(Started),
+    Session(Box<Started>),
     /// A CancelRequest, as libpq from 17 on sends it (T9).
     Cancel(Cancel),
 }
@@ -35,12 +35,16 @@ impl Secured {
     ///
     /// # Errors
     /// The packet is malformed, or names no project that admits the client.
-    pub async fn start(
+    pub(super) async fn start(
         self,
         by: &Admissions<'_>,
         facts: &mut Facts,
     ) -> Result<Start, Refused> {
-        let Self { mut client, standing, slot } = self;
+        let Self {
+            mut client,
+            standing,
+            slot,
+        } = self;
         let startup = match read_startup_packet(&mut client).await {
             Ok(StartupPacket::Startup(startup)) => startup,
             Ok(StartupPacket::Cancel(request)) => {
@@ -48,7 +52,8 @@ impl Secured {
                 return Ok(Start::Cancel(Cancel::new(request, waiting, Ok(slot))));
             }
             Ok(StartupPacket::SslRequest | StartupPacket::GssEncRequest) => {
-                let refusal = Refusal::ProtocolViolation(ProtocolViolation::RepeatedEncryptionRequest);
+                let refusal =
+                    Refusal::ProtocolViolation(ProtocolViolation::RepeatedEncryptionRequest);
                 return Err(Refused::new(refusal, Channel::Secured(Box::new(client))));
             }
             Err(refusal) => {
@@ -57,9 +62,17 @@ impl Secured {
         };
         facts.name_session(&startup);
         match by.settle(standing, &startup, facts) {
-            Ok(admission) => Ok(Start::Session(Started { client, admission, startup, slot })),
+            Ok(admission) => Ok(Start::Session(Box::new(Started {
+                client,
+                admission,
+                startup,
+                slot,
+            }))),
             Err(refusal) => {
-                let project = facts.project.as_ref().and_then(|name| by.projects.by_name(name));
+                let project = facts
+                    .project
+                    .as_ref()
+                    .and_then(|name| by.projects.by_name(name));
                 let channel = match by.style(project) {
                     RefusalStyle::Explain => Channel::Secured(Box::new(client)),
                     RefusalStyle::Drop => Channel::Closed,
@@ -78,7 +91,9 @@ impl Admissions<'_> {
         startup: &StartupMessage,
         facts: &mut Facts,
     ) -> Result<Admission, Refusal> {
-        let option = startup.portcullis_project().map_err(Refusal::ProtocolViolation)?;
+        let option = startup
+            .portcullis_project()
+            .map_err(Refusal::ProtocolViolation)?;
         match (standing, option) {
             (Standing::Admitted(admission), Some(name)) if admission.project.name != name => {
                 Err(Refusal::ProjectConflict)

@@ -28,7 +28,11 @@ pub(super) async fn accept_loop(
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                let incoming = Incoming { socket, client: peer.into(), pinned: pinned.clone() };
+                let incoming = Incoming {
+                    socket,
+                    client: peer.into(),
+                    pinned: pinned.clone(),
+                };
                 tokio::spawn(serve(Arc::clone(&gate), incoming));
             }
             // The client left before its turn came.

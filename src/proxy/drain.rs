@@ -34,7 +34,10 @@ pub(super) async fn drain(gate: &Gate, limit: Duration, orders: &mut mpsc::Recei
     if cut > 0 {
         tracing::info!(sessions = cut, "ending the sessions that are left");
         if timeout(LAST_WORDS, gate.sessions.emptied()).await.is_err() {
-            tracing::warn!(sessions = gate.sessions.len(), "sessions did not end in time");
+            tracing::warn!(
+                sessions = gate.sessions.len(),
+                "sessions did not end in time"
+            );
         }
     }
     tracing::info!("stopped");

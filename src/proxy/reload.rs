@@ -41,17 +41,19 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    pub(super) fn new(
-        gate: Arc<Gate>,
-        config: Config,
-        origin: Origin,
-        builder: Builder,
-    ) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, config: Config, origin: Origin, builder: Builder) -> Self {
         let watch = match &origin {
             Origin::File(_) => Some(Watch::new(&config.files)),
             Origin::CommandLine => None,
         };
-        Self { gate, config, origin, builder, watch, retry: false }
+        Self {
+            gate,
+            config,
+            origin,
+            builder,
+            watch,
+            retry: false,
+        }
     }
 
     /// Waits for the next thing that changes what is in force, and puts the change in force: a file
@@ -109,7 +111,9 @@ impl Reloader {
     async fn clock(&mut self) {
         let renewal_due = |projects: &Projects| {
             let now = Timestamp::now();
-            projects.iter().any(|project| project.identity.renew_at().is_some_and(|at| at <= now))
+            projects
+                .iter()
+                .any(|project| project.identity.renew_at().is_some_and(|at| at <= now))
         };
         if renewal_due(&self.gate.projects.load()) {
             self.rebuild("a certificate is due for renewal").await;
@@ -138,24 +142,35 @@ impl Reloader {
         self.gate.projects.store(Arc::new(projects));
         self.gate.metrics.reloaded(true);
         let projects = self.gate.projects.load_full();
-        tracing::info!(because, projects = projects.iter().count(), "configuration reloaded");
+        tracing::info!(
+            because,
+            projects = projects.iter().count(),
+            "configuration reloaded"
+        );
         report_cut(revocation::review_all(&self.gate.sessions, &projects));
     }
 
     fn failed(&mut self, because: &str, error: &str) {
         self.retry = true;
         self.gate.metrics.reloaded(false);
-        tracing::error!(because, error, "configuration not reloaded; what was in force stays so");
+        tracing::error!(because, error, "configuration not reloaded");
     }
 
     /// The time until a rule expires or a leaf is due for renewal.
     fn due(&self, projects: &Projects) -> Duration {
         let now = Timestamp::now();
-        let expiries = projects.iter().filter_map(|project| project.allow.next_expiry(now));
-        let renewals = projects.iter().filter_map(|project| project.identity.renew_at());
+        let expiries = projects
+            .iter()
+            .filter_map(|project| project.allow.next_expiry(now));
+        let renewals = projects
+            .iter()
+            .filter_map(|project| project.identity.renew_at());
         let next = expiries.chain(renewals).min();
         let wait = next.map_or(LONGEST_WAIT, |next| {
-            now.duration_until(next).try_into().unwrap_or(Duration::ZERO).min(LONGEST_WAIT)
+            now.duration_until(next)
+                .try_into()
+                .unwrap_or(Duration::ZERO)
+                .min(LONGEST_WAIT)
         });
         if self.retry { wait.max(RETRY) } else { wait }
     }

@@ -7,7 +7,10 @@ use crate::wire::message::take_message;
 fn every() -> Vec<Refusal> {
     let address = ClientAddr::from("203.0.113.9".parse::<std::net::IpAddr>().unwrap());
     let project = Requested::from("acme".parse::<ProjectName>().unwrap());
-    let trouble = Trouble { reference: 0x4711, detail: "10.0.0.5 is down".into() };
+    let trouble = Trouble {
+        reference: 0x4711,
+        detail: "10.0.0.5 is down".into(),
+    };
     let violation = ProtocolViolation::StartupLayout;
     vec![
         Refusal::Probe,

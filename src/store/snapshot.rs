@@ -44,14 +44,22 @@ impl Builder {
         for spec in config.projects.values() {
             match self.project(spec, config, previous) {
                 Ok(project) => projects.push(Arc::new(project)),
-                Err(error) => errors.push(BuildError { project: Some(spec.name.clone()), error }),
+                Err(error) => errors.push(BuildError {
+                    project: Some(spec.name.clone()),
+                    error,
+                }),
             }
         }
-        let common = self.common(config).map_err(|error| BuildError { project: None, error });
+        let common = self.common(config).map_err(|error| BuildError {
+            project: None,
+            error,
+        });
         match common {
-            Ok(common) if errors.is_empty() => {
-                Ok(Projects::new(projects, config.default_project.as_ref(), common))
-            }
+            Ok(common) if errors.is_empty() => Ok(Projects::new(
+                projects,
+                config.default_project.as_ref(),
+                common,
+            )),
             common => {
                 errors.extend(common.err());
                 Err(BuildErrors(errors))
@@ -72,7 +80,12 @@ impl Builder {
     /// that was in vain (T13).
     fn stranger_tls(&self, config: &Config) -> Result<Arc<ServerConfig>, Cause> {
         let identity = Identity::throwaway(Timestamp::now())?;
-        Ok(server_config(&identity, &TlsPolicy { min_version: config.tls_min_version }))
+        Ok(server_config(
+            &identity,
+            &TlsPolicy {
+                min_version: config.tls_min_version,
+            },
+        ))
     }
 
     fn project(
@@ -83,7 +96,11 @@ impl Builder {
     ) -> Result<Project, Cause> {
         let previous = previous.and_then(|projects| projects.by_name(&spec.name));
         let identity = self.identity(spec)?;
-        let rules = spec.rules.iter().map(|written| written.rule.clone()).collect();
+        let rules = spec
+            .rules
+            .iter()
+            .map(|written| written.rule.clone())
+            .collect();
         let allow = AllowList::compile(rules, |tag: &TagName| config.tags.get(tag).cloned())?;
         if let Some(previous) = previous {
             allow.carry_hits_from(&previous.allow);
@@ -100,7 +117,12 @@ impl Builder {
                 refusal: spec.refusal,
             },
             backend: Arc::new(backend(&spec.backend)?),
-            tls: server_config(&identity, &TlsPolicy { min_version: config.tls_min_version }),
+            tls: server_config(
+                &identity,
+                &TlsPolicy {
+                    min_version: config.tls_min_version,
+                },
+            ),
             identity,
             max_sessions: spec.max_sessions,
             metrics,
@@ -111,7 +133,10 @@ impl Builder {
         let now = Timestamp::now();
         match &spec.certificate {
             Some(own) => Identity::from_files(&own.chain, &own.key, &spec.hosts, now),
-            None => self.keystore.project(&spec.name).load_or_create(&spec.hosts, now),
+            None => self
+                .keystore
+                .project(&spec.name)
+                .load_or_create(&spec.hosts, now),
         }
     }
 }

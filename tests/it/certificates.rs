@@ -217,7 +217,7 @@ fn t13_a_chain_of_the_users_own_is_sent_whole() {
 }
 
 #[test]
-fn t14_a_ticket_resumes_its_own_project_and_no_other() {
+fn t14_nothing_is_resumed_so_nothing_is_carried_into_another_project() {
     let backend = FakeBackend::welcoming();
     let gate = Gate::start(&two_projects(&backend));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
@@ -236,19 +236,10 @@ fn t14_a_ticket_resumes_its_own_project_and_no_other() {
             client.is_alive();
             client.stream.conn.handshake_kind().unwrap()
         };
-        assert_eq!(connect("acme"), HandshakeKind::Full);
-        assert_eq!(
-            connect("acme"),
-            HandshakeKind::Resumed,
-            "{:?}",
-            version.version
-        );
-        assert_ne!(
-            connect("globex"),
-            HandshakeKind::Resumed,
-            "{:?}",
-            version.version
-        );
+        for project in ["acme", "acme", "globex"] {
+            let kind = connect(project);
+            assert_ne!(kind, HandshakeKind::Resumed, "{:?}", version.version);
+        }
     }
 }
 

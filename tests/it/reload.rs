@@ -138,7 +138,7 @@ fn t27_a_session_that_is_no_longer_allowed_is_cut_and_told_so() {
     client.login(&alice());
     client.is_alive();
     reload(&gate, &[acme(&backend).allow(&["nowhere"])]);
-    client.message().error().assert_fatal("57P03");
+    client.message().error().assert_fatal("57P01");
     assert_eq!(client.rest().unwrap(), b"");
 }
 
@@ -152,7 +152,7 @@ fn t27_the_sessions_of_a_project_that_is_removed_are_cut() {
     gone.login(&alice());
     kept.login(&alice());
     reload(&gate, &[globex]);
-    gone.message().error().assert_fatal("57P03");
+    gone.message().error().assert_fatal("57P01");
     kept.is_alive();
 }
 
@@ -193,5 +193,5 @@ fn t32_a_drain_is_bounded() {
     client.login(&alice());
     gate.signal("TERM");
     assert!(gate.ended().success());
-    client.message().error().assert_fatal("57P03");
+    client.message().error().assert_fatal("57P01");
 }
