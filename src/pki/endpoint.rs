@@ -63,3 +63,6 @@ fn pss_hash(algorithm: &AlgorithmIdentifier<'_>) -> Option<&'static digest::Algo
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

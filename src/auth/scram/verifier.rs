@@ -169,6 +169,14 @@ impl Verifier {
         self.iterations
     }
 
+    #[cfg(test)]
+    pub(super) fn into_mock(self) -> Self {
+        Self {
+            is_genuine: false,
+            ..self
+        }
+    }
+
     pub(super) const fn stored_key(&self) -> &Key {
         &self.stored_key
     }
