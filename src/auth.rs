@@ -1,3 +1,7 @@
-//! Who proves what to whom: authentication as seen from the gate.
+//! Who proves what to whom: authentication as the gate looks on at it ([`passthrough`]), or takes
+//! part in it.
 
+pub mod md5;
 pub mod passthrough;
+pub mod scram;
+pub mod userlist;

@@ -7,6 +7,7 @@
 //! that touches files blocks; it is meant for start-up and reload, not for the life of a connection.
 
 mod certificate;
+mod endpoint;
 mod error;
 mod files;
 mod identity;
@@ -15,6 +16,7 @@ mod keystore;
 mod own;
 mod server;
 
+pub use endpoint::tls_server_end_point;
 pub use error::PkiError;
 pub use identity::Identity;
 pub use keystore::{Keystore, ProjectKeystore};
