@@ -5,7 +5,6 @@
 //! other side (T17), so a session holds at most one buffer's worth of bytes each way, inside its
 //! TLS state, and none while it idles.
 
-mod boundary;
 mod buffer;
 mod closed;
 mod control;
@@ -22,7 +21,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-use boundary::MessageBoundary;
+use crate::wire::boundary::MessageBoundary;
 use leg::ClientLeg;
 use patience::Patience;
 use way::Way;
