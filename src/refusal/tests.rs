@@ -123,6 +123,8 @@ fn what_must_not_or_can_not_be_said_is_not_said() {
     assert_eq!(
         silent,
         [
+            "probe",
+            "deny_listed",
             "unencrypted_data",
             "direct_tls_without_alpn",
             "tls_failed",
