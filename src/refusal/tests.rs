@@ -26,7 +26,7 @@ fn every() -> Vec<Refusal> {
         Refusal::UnknownProject { address, project },
         Refusal::NoProject,
         Refusal::ProjectConflict,
-        Refusal::TooMany(OverLimit),
+        Refusal::TooMany(OverLimit::SessionsOfSource(500)),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
         Refusal::BackendLost(trouble),
