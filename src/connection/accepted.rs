@@ -54,6 +54,11 @@ impl Accepted {
         drop(socket.set_nodelay(true));
         let now = Instant::now();
         let slot = match limits.login(client, now) {
+            // When the whole process is short, an explanation to each of a crowd would be the very
+            // work that there is too much of.
+            Err(over @ OverLimit::Logins(_)) => {
+                return Err(Refused::new(Refusal::TooMany(over), Channel::Closed));
+            }
             Err(over) if !limits.may_explain(client, now) => {
                 return Err(Refused::new(Refusal::TooMany(over), Channel::Closed));
             }
