@@ -14,7 +14,6 @@ use super::greeted::Greeted;
 use super::refused::{Channel, Refused};
 use crate::address::{ClientAddr, HostName};
 use crate::gate::limits::{Limits, LoginSlot, SessionSlot};
-use crate::gate::rule::Verdict;
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 
@@ -162,9 +161,13 @@ impl Admissions<'_> {
         facts: &mut Facts,
     ) -> Result<(), Refusal> {
         facts.project = Some(project.name.clone());
-        let decision = project.allow.decide(facts.client, Timestamp::now());
-        facts.rule = decision.rule.map(|rule| rule.source.clone());
-        let is_denied = decision.verdict == Verdict::Deny;
+        let now = Timestamp::now();
+        let decision = project.allow.decide(facts.client, now);
+        project.allow.count(&decision, now);
+        facts.rule = decision
+            .matched()
+            .map(|matched| matched.rule.source.clone());
+        let is_denied = !decision.is_allowed();
         facts.observed = is_denied && project.policy.observe;
         if is_denied && !project.policy.observe {
             let project = requested.unwrap_or_else(|| project.name.clone().into());

@@ -1,5 +1,6 @@
 //! [`Builder`]: a configuration becomes [`Projects`], all or nothing (T31).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,9 +9,11 @@ use rustls::ServerConfig;
 
 use crate::backend::{Backend, BackendTls, InvalidBackend};
 use crate::config::{BackendSpec, Config, ProjectSpec};
-use crate::gate::allow_list::{AllowList, UnknownTag};
+use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
+use crate::gate::network::Network;
 use crate::gate::rule::TagName;
+use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, server_config};
@@ -41,8 +44,13 @@ impl Builder {
     ) -> Result<Projects, BuildErrors> {
         let mut errors = Vec::new();
         let mut projects = Vec::with_capacity(config.projects.len());
+        let tags = config
+            .tags
+            .iter()
+            .map(|(tag, list)| (tag.clone(), networks(list)))
+            .collect();
         for spec in config.projects.values() {
-            match self.project(spec, config, previous) {
+            match self.project(spec, (config, &tags), previous) {
                 Ok(project) => projects.push(Arc::new(project)),
                 Err(error) => errors.push(BuildError {
                     project: Some(spec.name.clone()),
@@ -69,7 +77,7 @@ impl Builder {
 
     fn common(&self, config: &Config) -> Result<Common, Cause> {
         Ok(Common {
-            deny: DenyList::compile(&config.deny),
+            deny: DenyList::new([("deny".into(), networks(&config.deny))]),
             login_timeout: config.login_timeout,
             refusal: RefusalStyle::Explain,
             stranger_tls: self.stranger_tls(config)?,
@@ -91,7 +99,7 @@ impl Builder {
     fn project(
         &self,
         spec: &ProjectSpec,
-        config: &Config,
+        (config, tags): (&Config, &Tags),
         previous: Option<&Projects>,
     ) -> Result<Project, Cause> {
         let previous = previous.and_then(|projects| projects.by_name(&spec.name));
@@ -101,7 +109,8 @@ impl Builder {
             .iter()
             .map(|written| written.rule.clone())
             .collect();
-        let allow = AllowList::compile(rules, |tag: &TagName| config.tags.get(tag).cloned())?;
+        let allow =
+            AllowList::compile(rules, |tag| tags.get(tag).cloned()).map_err(Cause::Rules)?;
         if let Some(previous) = previous {
             allow.carry_hits_from(&previous.allow);
         }
@@ -141,6 +150,21 @@ impl Builder {
     }
 }
 
+/// The tags, compiled once for all the projects that name them.
+type Tags = BTreeMap<TagName, Arc<NetworkSet>>;
+
+fn networks(list: &[Network]) -> Arc<NetworkSet> {
+    Arc::new(NetworkSet::new(list.iter().copied()))
+}
+
+fn joined(rules: &[InvalidRule]) -> String {
+    rules
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn backend(spec: &BackendSpec) -> Result<Backend, InvalidBackend> {
     let tls = BackendTls::load(spec.sslmode, spec.sslrootcert.as_deref())?;
     Backend::new(spec.addr.clone(), &tls, spec.connect_timeout)
@@ -162,8 +186,8 @@ enum Cause {
     Certificate(#[from] PkiError),
     #[error(transparent)]
     Backend(#[from] InvalidBackend),
-    #[error(transparent)]
-    Rules(#[from] UnknownTag),
+    #[error("{}", joined(.0))]
+    Rules(Vec<InvalidRule>),
 }
 
 impl fmt::Display for BuildErrors {
