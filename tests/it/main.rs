@@ -14,4 +14,5 @@ mod logs;
 mod negotiation;
 mod relay;
 mod reload;
+mod standing;
 mod support;
