@@ -9,8 +9,9 @@
 //! | a tag, an address file, a threat feed | [`set::NetworkSet`] |
 //! | a project's rules | [`allow_list::AllowList`], asked for every connection |
 //! | the process-wide `deny` | [`deny_list::DenyList`], asked before a byte is read |
+//! | `[limits]` | [`limits::Limits`], which hands out guards |
 //!
-//! All of them look addresses up in a [`trie::PrefixTrie`].
+//! Lists and sets look addresses up in a [`trie::PrefixTrie`].
 
 pub mod allow_list;
 pub mod deny_list;

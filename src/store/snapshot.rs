@@ -206,3 +206,86 @@ impl fmt::Display for BuildErrors {
 }
 
 impl std::error::Error for BuildErrors {}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::address::HostName;
+
+    fn build(directory: &Path, toml: &str) -> Result<Projects, BuildErrors> {
+        let config = Config::parse(toml, &directory.join("proxy.toml")).unwrap();
+        let keystore = Keystore::open(directory.join("certs")).unwrap();
+        Builder::new(keystore, Metrics::new()).build(&config, None)
+    }
+
+    fn project(name: &str, hosts: &str) -> String {
+        format!(
+            "[project.{name}]\nhosts = [{hosts}]\nallow = [\"nowhere\"]\nbackend = \"/run/pg\"\n"
+        )
+    }
+
+    fn served(projects: &Projects, server_name: &str) -> Option<String> {
+        let server_name: HostName = server_name.parse().unwrap();
+        projects
+            .by_server_name(&server_name)
+            .map(|project| project.name.to_string())
+    }
+
+    #[test]
+    fn t13_an_exact_name_goes_before_a_wildcard_which_covers_one_label() {
+        let directory = tempfile::tempdir().unwrap();
+        let (acme, any) = ("\"acme.example.com\"", "\"*.example.com\"");
+        let toml = project("acme", acme) + &project("any", any);
+        let projects = build(directory.path(), &toml).unwrap();
+        assert_eq!(
+            served(&projects, "ACME.example.com.").as_deref(),
+            Some("acme")
+        );
+        assert_eq!(
+            served(&projects, "globex.example.com").as_deref(),
+            Some("any")
+        );
+        assert_eq!(served(&projects, "a.b.example.com"), None);
+        assert_eq!(served(&projects, "example.com"), None);
+    }
+
+    #[test]
+    fn only_a_project_that_stands_alone_or_is_named_serves_who_names_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let default = |toml: &str| {
+            let projects = build(directory.path(), toml).unwrap();
+            projects
+                .default_project()
+                .map(|project| project.name.to_string())
+        };
+        let (acme, globex) = (
+            project("acme", "\"a.example\""),
+            project("globex", "\"g.example\""),
+        );
+        assert_eq!(default(&acme).as_deref(), Some("acme"));
+        assert_eq!(default(&format!("{acme}{globex}")), None);
+        let named = format!("default_project = \"globex\"\n{acme}{globex}");
+        assert_eq!(default(&named).as_deref(), Some("globex"));
+    }
+
+    #[test]
+    fn t31_every_project_that_is_wrong_is_named_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let toml = project("acme", "\"a.example\"") + &project("globex", "\"g.example\"");
+        build(directory.path(), &toml).unwrap();
+        for project in ["acme", "globex"] {
+            std::fs::write(
+                directory.path().join("certs").join(project).join("ca.key"),
+                "x",
+            )
+            .unwrap();
+        }
+        let errors = build(directory.path(), &toml).unwrap_err().to_string();
+        assert!(
+            errors.contains("project acme: ") && errors.contains("project globex: "),
+            "{errors}"
+        );
+    }
+}

@@ -300,7 +300,9 @@ fn scan(rules: &[Rule], ip: ClientAddr, now: Timestamp) -> Verdict {
         .flat_map(|rule| {
             let tag = match &rule.source {
                 Source::Tag(tag) => office(tag).and_then(|set| set.longest_match(ip)),
-                _ => None,
+                Source::Network(_) | Source::Anywhere | Source::Nowhere | Source::Endpoint(_) => {
+                    None
+                }
             };
             let own = blocks(&rule.source)
                 .filter(holds)
