@@ -32,17 +32,16 @@ miss() {
 
 install_missing() {
     ((${#missing[@]})) || return 0
+    say "Missing here:"
+    printf '  %s\n' "${reasons[@]}" >&2
     if have apt-get; then
-        say "Installing with apt-get:"
-        printf '  %s\n' "${reasons[@]}" >&2
         install_with_apt
     elif have brew; then
-        say "Installing with brew:"
-        printf '  %s\n' "${reasons[@]}" >&2
+        say "Installing with brew"
         brew install --quiet "${missing[@]}"
     else
-        fail "some things are missing, and there is neither apt-get nor brew to install them with:" \
-            "${reasons[@]}" "install them your system's way, then run this again"
+        fail "there is neither apt-get nor brew to install this with" \
+            "install it your system's way, then run this again"
     fi
     missing=() reasons=()
 }
@@ -50,13 +49,14 @@ install_missing() {
 install_with_apt() {
     local by_hand="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
     ((EUID == 0)) || have sudo ||
-        fail "installing needs root, and there is no sudo here" "as root: $by_hand" \
+        fail "installing needs root, and there is no sudo here; as root:" "$by_hand" \
             "then run this again"
+    say "Installing with apt-get"
     # shellcheck disable=SC2015 # either of the two may be what failed
     as_root apt-get update -qq &&
         as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
             apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
-        fail "apt-get didn't install it" "as root: $by_hand" "then run this again"
+        fail "apt-get didn't install it; as root:" "$by_hand" "then run this again"
 }
 
 # Runs a command as root: as it is, or through sudo.
