@@ -4,11 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::{ClusterError, Plan, printed};
+use tempfile::NamedTempFile;
+
+use super::{ClusterError, Plan};
 use crate::cli::demo::account::Account;
 use crate::cli::demo::installation::Installation;
+use crate::cli::demo::leash::{Leash, Program, words};
 
 /// Where a cluster lives, and whose it is.
 pub(super) struct Place<'a> {
@@ -89,8 +91,9 @@ impl Place<'_> {
     }
 }
 
-/// Runs `initdb` into `data`, for use as a [`Plan::template`]. `data` must not exist yet, and its
-/// parent must be writable for the account that the server runs as.
+/// Runs `initdb` into `data`, for use as a [`Plan::template`]. `data` must not exist yet; its parent
+/// must be writable for the account that the server runs as, and goes if this process dies
+/// meanwhile.
 ///
 /// # Errors
 /// If `initdb` fails, in its words.
@@ -100,26 +103,36 @@ pub fn initialise(
     password: &str,
 ) -> Result<(), ClusterError> {
     let account = Account::unprivileged().ok_or(ClusterError::NoAccount)?;
-    let mut password_file = tempfile::NamedTempFile::new()?;
+    let root = data.parent().unwrap_or(data);
+    let mut password_file = NamedTempFile::new_in(root)?;
     writeln!(password_file, "{password}")?;
     account.own_path(password_file.path())?;
-    let mut command = Command::new(installation.program("initdb")?);
-    command
-        .args([
-            "--no-sync",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--username=postgres",
-        ])
-        .args([
-            "--auth-local=trust",
-            "--auth-host=scram-sha-256",
-            "--pwfile",
-        ])
-        .arg(password_file.path())
-        .arg("-D")
-        .arg(data)
-        .current_dir("/");
-    account.apply(&mut command);
-    printed("initdb", command.output()?).map(drop)
+    let log = NamedTempFile::new_in(root)?;
+    let initdb = Leash::start(Program {
+        command: words(&[
+            &installation.program("initdb")?,
+            &"--no-sync",
+            &"--no-locale",
+            &"--encoding=UTF8",
+            &"--username=postgres",
+            &"--auth-local=trust",
+            &"--auth-host=scram-sha-256",
+            &"--pwfile",
+            &password_file.path(),
+            &"-D",
+            &data,
+        ]),
+        signal: "TERM",
+        directory: root,
+        log: log.reopen()?,
+        account: &account,
+    })?;
+    if initdb.wait()?.success() {
+        return Ok(());
+    }
+    let words = fs::read_to_string(log.path())?.trim_end().to_owned();
+    Err(ClusterError::Program {
+        name: "initdb",
+        words,
+    })
 }
