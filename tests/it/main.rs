@@ -10,6 +10,7 @@ mod certificates;
 mod clients_matrix;
 mod direct_tls;
 mod fixtures;
+mod login_deadline;
 mod logs;
 mod negotiation;
 mod relay;
