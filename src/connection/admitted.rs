@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 
@@ -22,6 +23,8 @@ use crate::refusal::{Refusal, Requested};
 pub(super) struct Admitted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) tls: Arc<ServerConfig>,
+    /// The leaf that this TLS shows: what the client binds its login to.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
     pub(super) slot: LoginSlot,
 }
@@ -69,8 +72,11 @@ impl Greeted {
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
         let pinned = pinned.as_ref().and_then(|name| by.projects.by_name(name));
         let project = named.or(pinned);
-        let tls = project.map_or_else(|| by.projects.tls_without_project(), |known| &known.tls);
-        let tls = Arc::clone(tls);
+        let (tls, identity) = project.map_or_else(
+            || by.projects.tls_without_project(),
+            |known| (&known.tls, &known.identity),
+        );
+        let (tls, served) = (Arc::clone(tls), identity.leaf_der().clone());
         let slot = match slot {
             Ok(slot) => slot,
             // That this may be explained was settled at accept.
@@ -83,6 +89,7 @@ impl Greeted {
             Ok(standing) => Ok(Admitted {
                 handshake,
                 tls,
+                served,
                 standing,
                 slot,
             }),

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
@@ -13,6 +15,8 @@ use crate::relay::ClientStream;
 /// A connection inside TLS.
 pub(super) struct Secured {
     pub(super) client: ClientStream,
+    /// The leaf that the client was shown.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
     pub(super) slot: LoginSlot,
 }
@@ -26,6 +30,7 @@ impl Admitted {
         let Self {
             handshake,
             tls,
+            served,
             standing,
             slot,
         } = self;
@@ -36,6 +41,7 @@ impl Admitted {
                 facts.tls = Some(TlsFacts::of(&client));
                 Ok(Secured {
                     client,
+                    served,
                     standing,
                     slot,
                 })

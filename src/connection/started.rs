@@ -1,5 +1,7 @@
 //! [`Started`]: the StartupMessage is read, and a project has admitted the client.
 
+use rustls::pki_types::CertificateDer;
+
 use super::admitted::{Admission, Admissions, Standing, unknown};
 use super::cancelled::{Cancel, Waiting};
 use super::facts::Facts;
@@ -19,6 +21,8 @@ pub(super) struct Started {
     pub(super) client: ClientStream,
     pub(super) admission: Admission,
     pub(super) startup: StartupMessage,
+    /// The leaf that the client was shown.
+    pub(super) served: CertificateDer<'static>,
     pub(super) slot: LoginSlot,
 }
 
@@ -42,6 +46,7 @@ impl Secured {
     ) -> Result<Start, Refused> {
         let Self {
             mut client,
+            served,
             standing,
             slot,
         } = self;
@@ -66,6 +71,7 @@ impl Secured {
                 client,
                 admission,
                 startup,
+                served,
                 slot,
             }))),
             Err(refusal) => {
