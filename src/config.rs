@@ -150,7 +150,14 @@ impl Config {
             .path()
             .parent()
             .map_or_else(PathBuf::new, Path::to_path_buf);
-        read(Document::new(path, &text), &directory, vec![file])
+        let config = read(Document::new(path, &text), &directory, vec![file])?;
+        // A file that an editor has emptied and not yet written looks like this, and must not pass
+        // for the wish to shut everybody out (T25).
+        if config.projects.is_empty() {
+            let why = "no project is defined; add one as [project.NAME]";
+            return Err(unreadable(path, &why, config.files));
+        }
+        Ok(config)
     }
 
     /// Reads a text as what the file `path` is to hold.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::gate::rule::Verdict;
 use crate::project::{OnRevoke, Projects};
 use crate::relay::Cut;
 use crate::sessions::{Session, Sessions};
@@ -43,7 +42,7 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
     };
     let may_stay = project.policy.observe
         || project.policy.on_revoke == OnRevoke::Keep
-        || project.allow.judge(*client, now).verdict == Verdict::Allow;
+        || project.allow.decide(*client, now).is_allowed();
     (!may_stay).then(|| {
         let message = format!(
             "connections from {} are no longer allowed to \"{name}\"",

@@ -2,29 +2,7 @@
 
 use super::section::Section;
 
-/// The limits in force. A source is an IPv4 address or an IPv6 /64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitsSpec {
-    /// Sessions of the process, 1 to 1,000,000.
-    pub sessions: u32,
-    /// Sessions of one project, 1 to 1,000,000, where the project says nothing else.
-    pub sessions_per_project: u32,
-    /// Sessions of one source, 1 to 1,000,000.
-    pub sessions_per_source: u32,
-    /// Connections of the process that have not finished logging in, 1 to 1,000,000.
-    pub logins: u32,
-    /// Connections of one source that have not finished logging in, 1 to 1,000,000.
-    pub logins_per_source: u32,
-    /// New connections of one source per second in the long run, 1 to 1,000,000.
-    pub connections_per_second_per_source: u32,
-    /// New connections of one source at once, 1 to 1,000,000.
-    pub connection_burst_per_source: u32,
-    /// CancelRequests of one source per second, 1 to 1,000,000.
-    pub cancels_per_second_per_source: u32,
-    /// Refusals of one source per minute that are explained inside TLS, 0 to 1,000,000; any more
-    /// are a close before TLS.
-    pub refusals_explained_per_minute_per_source: u32,
-}
+pub use crate::gate::limits::LimitsSpec;
 
 /// The most that any limit can be set to.
 const MOST: u32 = 1_000_000;

@@ -50,7 +50,6 @@ impl Routed {
             admission,
             proving,
             peer,
-            slot,
         } = self;
         let target = CancelTarget {
             project: admission.project.name.clone(),
@@ -72,7 +71,6 @@ impl Routed {
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(terminated, keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
-        drop(slot);
         let Login {
             client,
             backend,

@@ -15,7 +15,6 @@ use crate::auth::passthrough::{ChannelBinding, Passthrough};
 use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
 use crate::backend::{BackendConnection, BackendPeer};
-use crate::gate::limits::LoginSlot;
 use crate::pki::tls_server_end_point;
 use crate::project::{Auth, Project};
 use crate::refusal::{Refusal, Trouble};
@@ -30,7 +29,6 @@ pub(super) struct Routed {
     pub(super) proving: Proving,
     /// Where the backend was reached.
     pub(super) peer: BackendPeer,
-    pub(super) slot: LoginSlot,
 }
 
 /// To whom the client proves who it is.
@@ -56,7 +54,6 @@ impl Started {
             admission,
             startup,
             served,
-            slot,
         } = self;
         let refuse = |client: ClientStream, refusal: Refusal| {
             Refused::new(refusal, Channel::Secured(Box::new(client)))
@@ -86,7 +83,6 @@ impl Started {
                 admission,
                 proving,
                 peer,
-                slot,
             }),
             Err(error) => Err(refuse(client, Refusal::BackendLost(Trouble::new(error)))),
         }

@@ -8,7 +8,6 @@ use rustls::pki_types::CertificateDer;
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
-use crate::gate::limits::LoginSlot;
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
 
@@ -18,7 +17,6 @@ pub(super) struct Secured {
     /// The leaf that the client was shown.
     pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
-    pub(super) slot: LoginSlot,
 }
 
 impl Admitted {
@@ -32,7 +30,6 @@ impl Admitted {
             tls,
             served,
             standing,
-            slot,
         } = self;
         let begun = Instant::now();
         match handshake.into_stream(tls).into_fallible().await {
@@ -43,7 +40,6 @@ impl Admitted {
                     client,
                     served,
                     standing,
-                    slot,
                 })
             }
             Err((error, socket)) => Err(Refused::new(

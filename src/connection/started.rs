@@ -8,7 +8,6 @@ use super::facts::Facts;
 use super::greeted::read_startup_packet;
 use super::refused::{Channel, Refused};
 use super::secured::Secured;
-use crate::gate::limits::LoginSlot;
 use crate::id::ProjectName;
 use crate::project::RefusalStyle;
 use crate::refusal::{Refusal, Requested};
@@ -23,7 +22,6 @@ pub(super) struct Started {
     pub(super) startup: StartupMessage,
     /// The leaf that the client was shown.
     pub(super) served: CertificateDer<'static>,
-    pub(super) slot: LoginSlot,
 }
 
 /// What the client sent as its first packet inside TLS.
@@ -48,13 +46,12 @@ impl Secured {
             mut client,
             served,
             standing,
-            slot,
         } = self;
         let startup = match read_startup_packet(&mut client).await {
             Ok(StartupPacket::Startup(startup)) => startup,
             Ok(StartupPacket::Cancel(request)) => {
                 let waiting = Waiting::Secured(Box::new(client));
-                return Ok(Start::Cancel(Cancel::new(request, waiting, Ok(slot))));
+                return Ok(Start::Cancel(Cancel::new(request, waiting)));
             }
             Ok(StartupPacket::SslRequest | StartupPacket::GssEncRequest) => {
                 let refusal =
@@ -72,7 +69,6 @@ impl Secured {
                 admission,
                 startup,
                 served,
-                slot,
             }))),
             Err(refusal) => {
                 let project = facts

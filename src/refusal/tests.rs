@@ -27,7 +27,7 @@ fn every() -> Vec<Refusal> {
         Refusal::UnknownProject { address, project },
         Refusal::NoProject,
         Refusal::ProjectConflict,
-        Refusal::TooMany(OverLimit),
+        Refusal::TooMany(OverLimit::SessionsOfSource(500)),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
         Refusal::BackendLost(trouble),
@@ -142,6 +142,8 @@ fn what_must_not_or_can_not_be_said_is_not_said() {
     assert_eq!(
         silent,
         [
+            "probe",
+            "deny_listed",
             "unencrypted_data",
             "direct_tls_without_alpn",
             "tls_failed",
