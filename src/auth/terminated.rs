@@ -3,7 +3,10 @@
 //!
 //! Either leg is bound to its own leaf (T19), both peers are hostile (T20), and from
 //! AuthenticationOk on the backend's messages are the client's again.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod backend;
 mod client;

@@ -44,7 +44,10 @@ impl Site {
         let projects: Vec<_> = pairs()
             .map(|(leg, auth)| project(leg, auth, [&shared, &other]))
             .collect();
-        let settings = Settings::new(&projects).log_level("debug");
+        // Whoever sends no server_name is shown its certificate, the same as everybody else's.
+        let settings = Settings::new(&projects)
+            .log_level("debug")
+            .top("default_project = \"plaintext-passthrough\"");
         Self {
             gate: Gate::within(directory, &settings),
             shared,
@@ -316,6 +319,28 @@ fn secrets_of(verifier: &str) -> [&str; 3] {
     let (start, keys) = verifier.rsplit_once('$').unwrap();
     let (stored_key, server_key) = keys.split_once(':').unwrap();
     [start.rsplit_once(':').unwrap().1, stored_key, server_key]
+}
+
+/// A client without server_name is shown the default project's leaf, before it says where it goes.
+#[test]
+fn t19_scram_is_bound_to_the_leaf_that_was_shown_and_not_to_the_projects_own() {
+    let cluster = Server::System.plain();
+    let backend = format!("postgres://127.0.0.1:{}", cluster.port());
+    let projects = [
+        Project::new("acme", &backend),
+        Project::new("globex", &backend)
+            .text("auth", "scram")
+            .text("verifiers", "users.txt"),
+    ];
+    let settings = Settings::new(&projects).top("default_project = \"acme\"");
+    let gate = Gate::within(
+        directory_of(&[("users.txt", &userlist(&cluster))]),
+        &settings,
+    );
+    let conninfo = crate::support::clients::conninfo(&gate, "acme")
+        + " sslsni=0 channel_binding=require options='-c portcullis.project=globex'";
+    let psql = Client::psql(&conninfo).args(["-c", "select current_user"]);
+    assert_eq!(psql.prints(), "alice");
 }
 
 /// All that a session does, cancel and the key's process id (T10) among it.

@@ -14,6 +14,9 @@ use crate::pki::tls_server_end_point;
 use crate::wire::message::take_message;
 use crate::wire::{encode, secret};
 
+/// Makes a server-first-message of the client's nonce.
+type Forge = fn(&str) -> String;
+
 const PASSWORD: &[u8] = b"correct horse";
 
 /// A leaf's tls-server-end-point: that of one of two certificates.
@@ -267,7 +270,7 @@ fn t20_what_a_hostile_backend_says_instead_of_server_first_ends_the_login() {
         let first = String::from_utf8(initial.response.unwrap().to_vec()).unwrap();
         first.rsplit_once("r=").unwrap().1.to_owned()
     };
-    let cases: [(fn(&str) -> String, _); 6] = [
+    let cases: [(Forge, _); 6] = [
         (
             |r| format!("r={r}x,s=AAAA,i=1"),
             LoginError::Backend(ScramClientError::VerifierChanged),

@@ -25,6 +25,12 @@ use crate::support::raw::Secured;
 /// PostgreSQL's verifier of `PASSWORD`'s like: any genuine one will do where no proof is to succeed.
 const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
+/// Makes a message of a nonce.
+type Forge<'a> = &'a dyn Fn(&str) -> String;
+
+/// The same, for a backend's own thread.
+type Reply = fn(&str) -> String;
+
 /// The password of it (RFC 7677 section 3).
 const PENCIL: &str = "pencil";
 
@@ -152,14 +158,14 @@ fn t20_a_bad_client_final_message_is_refused_as_postgresql_does() {
     let backend = asking(|peer| assert_eq!(peer.rest().unwrap_or_default(), b""));
     let gate = scram(&backend);
     let proof = format!("{}=", "A".repeat(43));
-    let refused = |last: &dyn Fn(&str) -> String, user: &str| -> Fields {
+    let refused = |last: Forge<'_>, user: &str| -> Fields {
         let mut client = greeted(&gate, user);
         let first = server_first(&mut client);
         let nonce = first[2..].split_once(',').unwrap().0;
         client.send(&message(b'p', last(nonce).as_bytes()));
         client.message().error()
     };
-    let cases: [(&dyn Fn(&str) -> String, &str, &str); 6] = [
+    let cases: [(Forge<'_>, &str, &str); 6] = [
         (&|_| String::new(), "08P01", "malformed SCRAM message"),
         (
             &|r| format!("c=biws,r={r}"),
@@ -240,7 +246,7 @@ fn t20_a_backend_that_lets_in_before_it_has_proved_itself_is_not_believed() {
 
 #[test]
 fn t20_a_hostile_backend_gets_no_proof_and_lets_nobody_in() {
-    let cases: [(fn(&str) -> String, &str); 5] = [
+    let cases: [(Reply, &str); 5] = [
         (
             |_| "r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".to_owned(),
             "can't be trusted",
