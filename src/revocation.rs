@@ -36,6 +36,10 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         project: name,
         ..
     } = session;
+    if projects.common().deny.contains(*client) {
+        let message = format!("connections from {} are no longer allowed", client.ip());
+        return Some(cut("deny_listed", &message, None));
+    }
     let Some(project) = projects.by_name(name) else {
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));

@@ -169,6 +169,7 @@ impl Reason {
             | Self::UnknownProject
             | Self::NoProject
             | Self::ProjectConflict
+            | Self::TooMany
             | Self::RefusedByBackend
             | Self::WrongPassword
             | Self::ChannelBinding
@@ -183,8 +184,7 @@ impl Reason {
             | Self::BackendLost
             | Self::BackendViolation
             | Self::BackendUnproved => Fault::Backend,
-            Self::TooMany
-            | Self::ScramNeedsSameLeaf
+            Self::ScramNeedsSameLeaf
             | Self::StaleVerifier
             | Self::BackendUnanswerable
             | Self::Draining => Fault::Gate,

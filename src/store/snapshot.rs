@@ -80,7 +80,17 @@ impl Builder {
         Ok(Common {
             deny: DenyList::new([("deny".into(), networks(&config.deny))]),
             login_timeout: config.login_timeout,
-            refusal: RefusalStyle::Explain,
+            drain_timeout: config.drain_timeout,
+            // A name that is dropped must not differ from one that doesn't exist (T29).
+            refusal: if config
+                .projects
+                .values()
+                .any(|spec| spec.refusal == RefusalStyle::Drop)
+            {
+                RefusalStyle::Drop
+            } else {
+                RefusalStyle::Explain
+            },
             // A certificate of nobody's: who names no project of ours can finish TLS with it, and
             // read why that was in vain (T13).
             stranger_tls: server_config(

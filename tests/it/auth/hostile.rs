@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::scram_in_front_of;
+use super::site::scram_in_front_of;
 use crate::support::authority::Authority;
 use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::{FakeBackend, Peer};
