@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 
@@ -27,6 +28,8 @@ use crate::refusal::{Refusal, Requested};
 pub(super) struct Admitted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) tls: Arc<ServerConfig>,
+    /// The leaf that this TLS shows: what the client binds its login to.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
 }
 
@@ -74,7 +77,10 @@ impl Greeted {
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
         let project = named.or_else(|| by.projects.by_name(pinned.as_ref()?));
-        let tls = project.map_or_else(|| by.projects.tls_without_project(), |known| &known.tls);
+        let (tls, identity) = project.map_or_else(
+            || by.projects.tls_without_project(),
+            |known| (&known.tls, &known.identity),
+        );
         let standing = match (over, pinned) {
             (Some(over), _) => Standing::Refused(Refusal::TooMany(over)),
             (None, Some(pinned)) => by.stand_at(&pinned, named, facts),
@@ -92,6 +98,7 @@ impl Greeted {
             | Standing::Refused(_)) => Ok(Admitted {
                 handshake,
                 tls: Arc::clone(tls),
+                served: identity.leaf_der().clone(),
                 standing,
             }),
         }

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
@@ -12,6 +14,8 @@ use crate::relay::ClientStream;
 /// A connection inside TLS.
 pub(super) struct Secured {
     pub(super) client: ClientStream,
+    /// The leaf that the client was shown.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
 }
 
@@ -24,6 +28,7 @@ impl Admitted {
         let Self {
             handshake,
             tls,
+            served,
             standing,
         } = self;
         let begun = Instant::now();
@@ -31,7 +36,11 @@ impl Admitted {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));
-                Ok(Secured { client, standing })
+                Ok(Secured {
+                    client,
+                    served,
+                    standing,
+                })
             }
             Err((error, socket)) => Err(Refused::new(
                 Refusal::from_tls(&error),

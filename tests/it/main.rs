@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod admission;
+mod auth;
 mod backend_tls;
 mod cancel;
 mod certificates;
