@@ -36,7 +36,7 @@ use value::{At, Word, Words};
 
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
-pub use listener::{AdminListen, ListenerSpec};
+pub use listener::{AdminListen, ControlSocket, ListenerSpec};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
 pub use project::{BackendSpec, OwnCertificate, ProjectSpec};
 pub use quick::QuickSpec;
@@ -66,6 +66,8 @@ pub struct Config {
     pub log: LogSpec,
     /// Where metrics and health are served.
     pub admin: AdminListen,
+    /// Where the command line reaches the running gate.
+    pub control: ControlSocket,
     /// How much anybody may take.
     pub limits: LimitsSpec,
     /// Named sets of networks.
@@ -277,7 +279,11 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         format: log.or("format", Word(LogFormat::Auto)).0,
         level: log.or("level", Word(LogLevel::Info)).0,
     });
-    let admin = root.table("admin", |admin| admin.or("listen", AdminListen::default()));
+    let socket = ControlSocket::At(certs.join("control.sock"));
+    let (admin, control) = root.table("admin", |admin| {
+        let listen = admin.or("listen", AdminListen::default());
+        (listen, admin.or("socket", socket))
+    });
     let limits = root.table("limits", limits::read);
     let tags = root.table("tags", rules::read_tags);
     let mut shared = Projects::new(&tags, &limits);
@@ -299,6 +305,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         tls_min_version,
         log,
         admin,
+        control,
         limits,
         tags,
         deny,

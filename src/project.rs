@@ -3,7 +3,7 @@
 //! A reload builds a whole new [`Projects`] beside the old one and swaps it in (T31); a connection
 //! keeps the snapshot that admitted it for as long as its login lasts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use crate::address::{Host, HostName};
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
 use crate::gate::deny_list::DenyList;
+use crate::gate::network::Network;
+use crate::gate::rule::TagName;
 use crate::id::ProjectName;
 use crate::metrics::ProjectMetrics;
 use crate::pki::Identity;
@@ -83,6 +85,8 @@ pub struct Projects {
 pub struct Common {
     /// Who is closed on before a byte is read.
     pub deny: DenyList,
+    /// Named sets of networks, shared by the projects' rules.
+    pub tags: BTreeMap<TagName, Arc<[Network]>>,
     /// From accept to ReadyForQuery (T6).
     pub login_timeout: Duration,
     /// How a refusal is seen by those who name no project of ours.

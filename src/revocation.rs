@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::address::ClientAddr;
+use crate::gate::allow_list::AllowList;
 use crate::gate::rule::Verdict;
-use crate::project::{OnRevoke, Projects};
+use crate::project::{OnRevoke, Project, Projects};
 use crate::relay::Cut;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::Session;
 use crate::wire::encode::{FatalResponse, fatal};
 
 /// How long a client may take to read why it was cut.
@@ -16,17 +18,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// admin_shutdown: the session was ended on purpose, by the operator's side (T22).
 const ADMIN_SHUTDOWN: &str = "57P01";
 
-/// Measures every live session against `projects`. Returns how many were cut.
-pub fn review_all(sessions: &Sessions, projects: &Projects) -> usize {
-    let now = Timestamp::now();
-    sessions.cut(|session| verdict(session, projects, now))
-}
-
-/// Measures one session against `projects`, and cuts it if need be.
-pub fn review(session: &Session, projects: &Projects) {
-    if let Some(cut) = verdict(session, projects, Timestamp::now()) {
+/// Measures one session against `projects`, and cuts it if need be. Returns whether it may not go
+/// on.
+pub fn review(session: &Session, projects: &Projects, now: Timestamp) -> bool {
+    let cut = verdict(session, projects, now);
+    let is_cut = cut.is_some();
+    if let Some(cut) = cut {
         session.control.cut(cut);
     }
+    is_cut
 }
 
 /// The reason for which `session` may not go on, if there is one.
@@ -41,17 +41,26 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));
     };
-    let may_stay = project.policy.observe
-        || project.policy.on_revoke == OnRevoke::Keep
-        || project.allow.judge(*client, now).verdict == Verdict::Allow;
-    (!may_stay).then(|| {
-        let message = format!(
-            "connections from {} are no longer allowed to \"{name}\"",
-            client.ip()
-        );
+    let message = || {
+        let ip = client.ip();
+        format!("connections from {ip} are no longer allowed to \"{name}\"")
+    };
+    // Nobody of theirs could come in any more, whatever the project observes.
+    if projects.common().deny.contains(*client) && project.policy.on_revoke == OnRevoke::Cut {
+        let hint = "The address was put on the deny list of the whole gate.";
+        return Some(cut("deny_listed", &message(), Some(hint)));
+    }
+    would_cut(project, &project.allow, *client, now).then(|| {
         let hint = "The rule that let this session in was changed, removed or has expired.";
-        cut("rule_revoked", &message, Some(hint))
+        cut("rule_revoked", &message(), Some(hint))
     })
+}
+
+/// Whether a session of `client` would be cut if `list` were the rules of `project`.
+#[must_use]
+pub fn would_cut(project: &Project, list: &AllowList, client: ClientAddr, now: Timestamp) -> bool {
+    let may_stay = project.policy.observe || project.policy.on_revoke == OnRevoke::Keep;
+    !may_stay && list.judge(client, now).verdict == Verdict::Deny
 }
 
 /// The end of a session whose process stops.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::review::Changed;
 use crate::config::{Config, SourceFile};
 use crate::connection::Gate;
 use crate::project::Projects;
-use crate::revocation;
 use crate::store::snapshot::Builder;
 use crate::store::watch::Watch;
 
@@ -38,10 +38,18 @@ pub(super) struct Reloader {
     builder: Builder,
     watch: Option<Watch>,
     retry: bool,
+    changed: Changed,
 }
 
 impl Reloader {
-    pub(super) fn new(gate: Arc<Gate>, config: Config, origin: Origin, builder: Builder) -> Self {
+    /// Keeps what is in force, which was made of `config` by `builder`; `changed` is told of each
+    /// change.
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        (config, origin): (Config, Origin),
+        builder: Builder,
+        changed: Changed,
+    ) -> Self {
         let watch = match &origin {
             Origin::File(_) => Some(Watch::new(&config.files)),
             Origin::CommandLine => None,
@@ -53,15 +61,17 @@ impl Reloader {
             builder,
             watch,
             retry: false,
+            changed,
         }
     }
 
     /// Waits for the next thing that changes what is in force, and puts the change in force: a file
-    /// was written, a rule expires, a leaf is due for renewal.
+    /// was written, a leaf is due for renewal.
     ///
-    /// Dropping the future loses nothing: what it waited for is waited for again.
+    /// Dropping the future while it waits loses nothing: what it waited for is waited for again. It
+    /// may be dropped later only for a reload, or for good.
     pub(super) async fn next_change(&mut self) {
-        let due = self.due(&self.gate.projects.load());
+        let due = self.due();
         let changed = async {
             match &mut self.watch {
                 Some(watch) => watch.changed().await,
@@ -70,7 +80,7 @@ impl Reloader {
         };
         tokio::select! {
             () = changed => self.reload("the file changed").await,
-            () = tokio::time::sleep(due) => self.clock().await,
+            () = tokio::time::sleep(due) => self.renew().await,
         }
     }
 
@@ -107,19 +117,12 @@ impl Reloader {
         }
     }
 
-    /// Renews what is due by the clock, and measures the live sessions against it.
-    async fn clock(&mut self) {
-        let renewal_due = |projects: &Projects| {
-            let now = Timestamp::now();
-            projects
-                .iter()
-                .any(|project| project.identity.renew_at().is_some_and(|at| at <= now))
-        };
-        if renewal_due(&self.gate.projects.load()) {
+    /// Renews what is due by the clock.
+    async fn renew(&mut self) {
+        let now = Timestamp::now();
+        let is_due = self.renewal().is_some_and(|at| at <= now);
+        if is_due {
             self.rebuild("a certificate is due for renewal").await;
-        } else {
-            let projects = self.gate.projects.load_full();
-            report_cut(revocation::review_all(&self.gate.sessions, &projects));
         }
     }
 
@@ -147,7 +150,7 @@ impl Reloader {
             projects = projects.iter().count(),
             "configuration reloaded"
         );
-        report_cut(revocation::review_all(&self.gate.sessions, &projects));
+        self.changed.tell();
     }
 
     fn failed(&mut self, because: &str, error: &str) {
@@ -156,18 +159,20 @@ impl Reloader {
         tracing::error!(because, error, "configuration not reloaded");
     }
 
-    /// The time until a rule expires or a leaf is due for renewal.
-    fn due(&self, projects: &Projects) -> Duration {
-        let now = Timestamp::now();
-        let expiries = projects
-            .iter()
-            .filter_map(|project| project.allow.next_expiry(now));
+    /// When the first leaf is due for renewal.
+    fn renewal(&self) -> Option<Timestamp> {
+        let projects = self.gate.projects.load();
         let renewals = projects
             .iter()
             .filter_map(|project| project.identity.renew_at());
-        let next = expiries.chain(renewals).min();
-        let wait = next.map_or(LONGEST_WAIT, |next| {
-            now.duration_until(next)
+        renewals.min()
+    }
+
+    /// The time until then.
+    fn due(&self) -> Duration {
+        let wait = self.renewal().map_or(LONGEST_WAIT, |next| {
+            Timestamp::now()
+                .duration_until(next)
                 .try_into()
                 .unwrap_or(Duration::ZERO)
                 .min(LONGEST_WAIT)
@@ -182,16 +187,11 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ("listen", before.listeners != after.listeners),
         ("certs", before.certs != after.certs),
         ("admin.listen", before.admin != after.admin),
+        ("admin.socket", before.control != after.control),
         ("log", before.log != after.log),
     ] {
         if changed {
             tracing::warn!(key, "this change takes effect when the gate is restarted");
         }
-    }
-}
-
-fn report_cut(sessions: usize) {
-    if sessions > 0 {
-        tracing::info!(sessions, "cut sessions that are no longer allowed");
     }
 }

@@ -70,6 +70,7 @@ impl Builder {
     fn common(&self, config: &Config) -> Result<Common, Cause> {
         Ok(Common {
             deny: DenyList::compile(&config.deny),
+            tags: config.tags.clone(),
             login_timeout: config.login_timeout,
             refusal: RefusalStyle::Explain,
             stranger_tls: self.stranger_tls(config)?,
