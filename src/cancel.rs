@@ -25,11 +25,12 @@ pub struct CancelTarget {
 #[derive(Debug, Clone, Default)]
 pub struct CancelKeys {
     // Two backends may well use the same process id, hence a list; it is nearly always of one.
-    entries: Arc<Mutex<HashMap<i32, Vec<Entry>>>>,
+    entries: Arc<Mutex<HashMap<i32, Vec<Arc<Entry>>>>>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    process_id: i32,
     key: CancelKey,
     target: CancelTarget,
 }
@@ -38,15 +39,19 @@ impl CancelKeys {
     /// Remembers the key of a session for as long as the guard lives.
     #[must_use]
     pub fn register(&self, process_id: i32, key: CancelKey, target: CancelTarget) -> CancelGuard {
-        let entry = Entry {
-            key: key.clone(),
-            target,
-        };
-        self.lock().entry(process_id).or_default().push(entry);
-        CancelGuard {
-            keys: self.clone(),
+        let entry = Arc::new(Entry {
             process_id,
             key,
+            target,
+        });
+        let mut entries = self.lock();
+        entries
+            .entry(process_id)
+            .or_default()
+            .push(Arc::clone(&entry));
+        CancelGuard {
+            keys: self.clone(),
+            entry,
         }
     }
 
@@ -61,7 +66,7 @@ impl CancelKeys {
             .map(|entry| entry.target.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Arc<Entry>>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,20 +75,78 @@ impl CancelKeys {
 #[derive(Debug)]
 pub struct CancelGuard {
     keys: CancelKeys,
-    process_id: i32,
-    key: CancelKey,
+    entry: Arc<Entry>,
 }
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
         let mut entries = self.keys.lock();
-        if let Some(candidates) = entries.get_mut(&self.process_id) {
-            if let Some(at) = candidates.iter().position(|entry| entry.key == self.key) {
-                candidates.swap_remove(at);
-            }
+        if let Some(candidates) = entries.get_mut(&self.entry.process_id) {
+            candidates.retain(|candidate| !Arc::ptr_eq(candidate, &self.entry));
             if candidates.is_empty() {
-                entries.remove(&self.process_id);
+                entries.remove(&self.entry.process_id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::BackendTls;
+
+    fn target(project: &str) -> CancelTarget {
+        let addr = "postgres://127.0.0.1:5432".parse().unwrap();
+        let backend = Backend::new(addr, &BackendTls::Disable, Duration::from_secs(1)).unwrap();
+        CancelTarget {
+            project: project.parse().unwrap(),
+            backend: Arc::new(backend),
+            peer: BackendPeer::Tcp("127.0.0.1:5432".parse().unwrap()),
+        }
+    }
+
+    fn key(bytes: &[u8]) -> CancelKey {
+        CancelKey::new(bytes).unwrap()
+    }
+
+    #[test]
+    fn t10_a_cancel_needs_the_process_id_and_the_whole_key() {
+        let keys = CancelKeys::default();
+        let _acme = keys.register(4711, key(b"\0\0\0\x01"), target("acme"));
+        // Another backend's session with the same process id.
+        let _globex = keys.register(4711, key(&[7; 256]), target("globex"));
+        let find = |process_id, bytes: &[u8]| {
+            let found = keys.find(&CancelRequest {
+                process_id,
+                key: key(bytes),
+            });
+            found.map(|target| target.project.to_string())
+        };
+        assert_eq!(find(4711, b"\0\0\0\x01").as_deref(), Some("acme"));
+        assert_eq!(find(4711, &[7; 256]).as_deref(), Some("globex"));
+        assert_eq!(find(4711, &[7; 255]), None);
+        assert_eq!(find(4711, b"\0\0\0\x02"), None);
+        assert_eq!(find(4712, b"\0\0\0\x01"), None);
+    }
+
+    #[test]
+    fn t9_the_key_of_a_session_that_has_ended_cancels_nobody() {
+        let keys = CancelKeys::default();
+        let request = CancelRequest {
+            process_id: 1,
+            key: key(b"abcd"),
+        };
+        let ended = keys.register(1, key(b"abcd"), target("acme"));
+        // The same key twice, which a hostile backend could hand out.
+        let live = keys.register(1, key(b"abcd"), target("globex"));
+        let late = keys.register(1, key(b"abcd"), target("initech"));
+        drop(late);
+        drop(ended);
+        assert_eq!(keys.find(&request).unwrap().project.as_str(), "globex");
+        drop(live);
+        assert!(keys.find(&request).is_none());
+        assert!(keys.lock().is_empty());
     }
 }

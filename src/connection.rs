@@ -91,7 +91,9 @@ async fn login(
     facts: &mut Facts,
 ) -> Result<Login, Refusal> {
     let deadline = Instant::now() + projects.common().login_timeout;
-    let stages = stages(gate, projects, (incoming, deadline), facts);
+    // Held until this function ends: an answer is work too.
+    let (accepted, _slot) = Accepted::new(incoming, projects, &gate.limits)?;
+    let stages = stages(gate, projects, (accepted, deadline), facts);
     match timeout_at(deadline, stages).await {
         Ok(Ok(login)) => Ok(login),
         Ok(Err(refused)) => Err(refused.answer().await),
@@ -103,7 +105,7 @@ async fn login(
 async fn stages(
     gate: &Gate,
     projects: &Projects,
-    (incoming, deadline): (Incoming, Instant),
+    (accepted, deadline): (Accepted, Instant),
     facts: &mut Facts,
 ) -> Result<Login, Refused> {
     let draining = gate.draining.load(Ordering::Relaxed);
@@ -113,7 +115,6 @@ async fn stages(
         draining,
     };
 
-    let accepted = Accepted::new(incoming, projects, &gate.limits)?;
     let greeted = match accepted.greet(facts).await? {
         Greeting::Hello(greeted) => greeted,
         Greeting::Cancel(cancel) => {

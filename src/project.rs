@@ -13,8 +13,8 @@ use crate::address::{Host, HostName};
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
 use crate::gate::deny_list::DenyList;
-use crate::gate::network::Network;
 use crate::gate::rule::TagName;
+use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::ProjectMetrics;
 use crate::pki::Identity;
@@ -80,13 +80,16 @@ pub struct Projects {
     common: Common,
 }
 
+/// Named sets of networks.
+pub type Tags = BTreeMap<TagName, Arc<NetworkSet>>;
+
 /// What holds for all projects.
 #[derive(Debug)]
 pub struct Common {
     /// Who is closed on before a byte is read.
     pub deny: DenyList,
-    /// Named sets of networks, shared by the projects' rules.
-    pub tags: BTreeMap<TagName, Arc<[Network]>>,
+    /// What the projects' rules share.
+    pub tags: Tags,
     /// From accept to ReadyForQuery (T6).
     pub login_timeout: Duration,
     /// How a refusal is seen by those who name no project of ours.

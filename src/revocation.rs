@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::address::ClientAddr;
 use crate::gate::allow_list::AllowList;
-use crate::gate::rule::Verdict;
 use crate::project::{OnRevoke, Project, Projects};
 use crate::relay::Cut;
 use crate::sessions::Session;
@@ -60,7 +59,7 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
 #[must_use]
 pub fn would_cut(project: &Project, list: &AllowList, client: ClientAddr, now: Timestamp) -> bool {
     let may_stay = project.policy.observe || project.policy.on_revoke == OnRevoke::Keep;
-    !may_stay && list.judge(client, now).verdict == Verdict::Deny
+    !may_stay && !list.decide(client, now).is_allowed()
 }
 
 /// The end of a session whose process stops.

@@ -190,8 +190,8 @@ fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
     let mut pending = vec![root.clone()];
     while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(folder).expect("the sources") {
+            let path = entry.expect("the sources").path();
             if path.is_dir() {
                 pending.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -202,18 +202,21 @@ fn sources() -> Vec<Source> {
     sources
 }
 
+/// The code of a file: not of `lib.rs`, which only declares the modules, and not of tests, which may
+/// name whatever they need.
 fn read(root: &Path, path: PathBuf) -> Option<Source> {
-    let relative = path.strip_prefix(root).unwrap();
+    let relative = path.strip_prefix(root).expect("a path below src");
+    let is_test = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
     let module = relative
         .iter()
         .next()?
         .to_str()?
         .trim_end_matches(".rs")
         .to_owned();
-    if module == "lib" || path.file_name()? == "tests.rs" {
+    if module == "lib" || relative.iter().any(is_test) {
         return None;
     }
-    let text = fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(&path).expect("a source");
     let code = text.split("#[cfg(test)]").next()?;
     let uncommented = code
         .lines()

@@ -258,16 +258,15 @@ async fn decision(
     let projects = gate.projects.load_full();
     let project = find(&projects, &name)?;
     let (client, now) = (ClientAddr::from(asked.address), Timestamp::now());
-    let decision = project.allow.judge(client, now);
+    let decision = project.allow.decide(client, now);
     let decider = |rule: &Rule| {
-        let (id, verdict) = (rule.id.to_string(), rule.verdict.to_string());
-        let mut all = hits(&project.allow).into_iter();
-        all.find(|one| one.id == id && one.verdict == verdict)
+        let id = rule.id.to_string();
+        hits(&project.allow).into_iter().find(|one| one.id == id)
     };
     Ok(Json(DecisionInForce {
         revision: Revision::of(project.allow.rules().iter()).to_string(),
-        verdict: decision.verdict.to_string(),
-        rule: decision.rule.and_then(decider),
+        verdict: decision.verdict().to_string(),
+        rule: decision.matched().and_then(|matched| decider(matched.rule)),
         shadowed: ShadowedRule::all(&project.allow, client, now),
         deny_listed: projects.common().deny.contains(client),
         observe: project.policy.observe,
@@ -288,7 +287,10 @@ async fn cuts(
         });
         let rules = distinct(read.collect::<Result<Vec<_>, _>>()?);
         let tags = |tag: &_| projects.common().tags.get(tag).cloned();
-        AllowList::compile(rules, tags).map_err(bad)
+        AllowList::compile(rules, tags).map_err(|invalid| {
+            let invalid: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+            bad(invalid.join("\n"))
+        })
     });
     let list = compiled.await.map_err(bad)??;
     let (sessions, now) = (gate.sessions.of(&project.name), Timestamp::now());

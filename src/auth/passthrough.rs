@@ -135,3 +135,98 @@ impl Passthrough {
         self.error.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::wire::encode::{FatalResponse, authentication_sasl, fatal};
+    use crate::wire::message::take_message;
+
+    fn message(raw: &[u8]) -> Message {
+        take_message(&mut BytesMut::from(raw), 10_000)
+            .unwrap()
+            .unwrap()
+    }
+
+    fn sasl_initial_response(response: &[u8]) -> Message {
+        let mut body = b"SCRAM-SHA-256\0".to_vec();
+        body.extend(u32::try_from(response.len()).unwrap().to_be_bytes());
+        body.extend(response);
+        let mut raw = vec![b'p'];
+        raw.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        raw.extend(body);
+        message(&raw)
+    }
+
+    /// A login in which the backend has offered SCRAM.
+    fn offered(binding: ChannelBinding) -> Passthrough {
+        let mut login = Passthrough::new(binding);
+        let sasl = message(&authentication_sasl(&[
+            "SCRAM-SHA-256-PLUS",
+            "SCRAM-SHA-256",
+        ]));
+        assert!(matches!(login.backend_message(&sasl), Ok(Event::None)));
+        login
+    }
+
+    #[test]
+    fn t19_a_client_that_binds_to_another_leaf_than_the_backends_is_stopped() {
+        for flag in [&b"p=tls-server-end-point,,n=,r=x"[..], b"y,,n=,r=x"] {
+            let answer = sasl_initial_response(flag);
+            let broken = offered(ChannelBinding::Broken).client_message(&answer);
+            assert!(
+                matches!(broken, Err(ClientMessageError::ChannelBindingBroken)),
+                "{flag:?}"
+            );
+            offered(ChannelBinding::Holds)
+                .client_message(&answer)
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn t19_a_client_that_wants_no_channel_binding_passes() {
+        let answer = sasl_initial_response(b"n,,n=,r=x");
+        offered(ChannelBinding::Broken)
+            .client_message(&answer)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_password_that_looks_like_scram_is_not_taken_for_it() {
+        let mut login = Passthrough::new(ChannelBinding::Broken);
+        login
+            .backend_message(&message(b"R\0\0\0\x08\0\0\0\x03"))
+            .unwrap();
+        login
+            .client_message(&sasl_initial_response(b"y,,n=,r=x"))
+            .unwrap();
+    }
+
+    #[test]
+    fn only_authentication_ok_lets_the_client_say_what_it_likes() {
+        let mut login = offered(ChannelBinding::Holds);
+        assert!(!login.is_authenticated());
+        login
+            .backend_message(&message(b"R\0\0\0\x08\0\0\0\0"))
+            .unwrap();
+        assert!(login.is_authenticated());
+        let ready = login.backend_message(&message(b"Z\0\0\0\x05I"));
+        assert!(matches!(ready, Ok(Event::Ready)));
+    }
+
+    #[test]
+    fn t21_the_backends_sqlstate_is_noted() {
+        let mut login = Passthrough::new(ChannelBinding::Holds);
+        let response = FatalResponse {
+            sqlstate: "28P01",
+            message: "no",
+            detail: None,
+            hint: None,
+        };
+        login.backend_message(&message(&fatal(&response))).unwrap();
+        assert_eq!(login.error(), Some("28P01"));
+    }
+}

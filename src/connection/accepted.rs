@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::refused::{Channel, Refused};
 use crate::address::ClientAddr;
 use crate::gate::limits::{Limits, LoginSlot, OverLimit};
 use crate::id::ProjectName;
@@ -28,12 +27,13 @@ pub struct Incoming {
 pub(super) struct Accepted {
     pub(super) socket: TcpStream,
     pub(super) pinned: Option<ProjectName>,
-    /// A connection over its limit goes on to the point where it can be told so (T7).
-    pub(super) slot: Result<LoginSlot, OverLimit>,
+    /// The limit that it is over, if it is over one: it goes on to where it can be told so (T7).
+    pub(super) over: Option<OverLimit>,
 }
 
 impl Accepted {
-    /// Takes a slot for the connection's login, before any work is done for it.
+    /// Takes a slot for the connection's login, before any work is done for it. The slot is to be
+    /// held until the login has ended, a refusal's answer included.
     ///
     /// # Errors
     /// The address is on the process-wide deny list, or over a limit with no explanation due.
@@ -41,28 +41,31 @@ impl Accepted {
         incoming: Incoming,
         projects: &Projects,
         limits: &Arc<Limits>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<(Self, Option<LoginSlot>), Refusal> {
         let Incoming {
             socket,
             client,
             pinned,
         } = incoming;
         if projects.common().deny.contains(client) {
-            return Err(Refused::new(Refusal::DenyListed, Channel::Closed));
+            return Err(Refusal::DenyListed);
         }
         // A reply is small and a client waits for it: never hold one back (Nagle).
         drop(socket.set_nodelay(true));
         let now = Instant::now();
-        let slot = match limits.login(client, now) {
-            Err(over) if !limits.may_explain(client, now) => {
-                return Err(Refused::new(Refusal::TooMany(over), Channel::Closed));
-            }
-            slot => slot,
+        let (slot, over) = match limits.login(client, now) {
+            Ok(slot) => (Some(slot), None),
+            // When the whole process is short, an explanation to each of a crowd would be the very
+            // work that there is too much of.
+            Err(over @ OverLimit::Logins(_)) => return Err(Refusal::TooMany(over)),
+            Err(over) if !limits.may_explain(client, now) => return Err(Refusal::TooMany(over)),
+            Err(over) => (None, Some(over)),
         };
-        Ok(Self {
+        let accepted = Self {
             socket,
             pinned,
-            slot,
-        })
+            over,
+        };
+        Ok((accepted, slot))
     }
 }

@@ -13,8 +13,7 @@ use super::facts::Facts;
 use super::greeted::Greeted;
 use super::refused::{Channel, Refused};
 use crate::address::{ClientAddr, HostName};
-use crate::gate::limits::{Limits, LoginSlot, SessionSlot};
-use crate::gate::rule::Verdict;
+use crate::gate::limits::{Limits, SessionSlot};
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 
@@ -23,7 +22,6 @@ pub(super) struct Admitted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) tls: Arc<ServerConfig>,
     pub(super) standing: Standing,
-    pub(super) slot: LoginSlot,
 }
 
 /// Whether a project has admitted the client yet.
@@ -63,7 +61,7 @@ impl Greeted {
         let Self {
             handshake,
             pinned,
-            slot,
+            over,
         } = self;
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
@@ -71,20 +69,16 @@ impl Greeted {
         let project = named.or(pinned);
         let tls = project.map_or_else(|| by.projects.tls_without_project(), |known| &known.tls);
         let tls = Arc::clone(tls);
-        let slot = match slot {
-            Ok(slot) => slot,
+        if let Some(over) = over {
             // That this may be explained was settled at accept.
-            Err(over) => {
-                let channel = Channel::Hello(Box::new(handshake), tls);
-                return Err(Refused::new(Refusal::TooMany(over), channel));
-            }
-        };
+            let channel = Channel::Hello(Box::new(handshake), tls);
+            return Err(Refused::new(Refusal::TooMany(over), channel));
+        }
         match by.stand(named, pinned, facts) {
             Ok(standing) => Ok(Admitted {
                 handshake,
                 tls,
                 standing,
-                slot,
             }),
             Err(refusal) if by.explain(project, facts.client) => Err(Refused::new(
                 refusal,
@@ -162,9 +156,13 @@ impl Admissions<'_> {
         facts: &mut Facts,
     ) -> Result<(), Refusal> {
         facts.project = Some(project.name.clone());
-        let decision = project.allow.decide(facts.client, Timestamp::now());
-        facts.rule = decision.rule.map(|rule| rule.source.clone());
-        let is_denied = decision.verdict == Verdict::Deny;
+        let now = Timestamp::now();
+        let decision = project.allow.decide(facts.client, now);
+        project.allow.count(&decision, now);
+        facts.rule = decision
+            .matched()
+            .map(|matched| matched.rule.source.clone());
+        let is_denied = !decision.is_allowed();
         facts.observed = is_denied && project.policy.observe;
         if is_denied && !project.policy.observe {
             let project = requested.unwrap_or_else(|| project.name.clone().into());

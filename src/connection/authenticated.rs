@@ -47,7 +47,6 @@ impl Routed {
             admission,
             binding,
             peer,
-            slot,
         } = self;
         let target = CancelTarget {
             project: admission.project.name.clone(),
@@ -65,7 +64,6 @@ impl Routed {
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
-        drop(slot);
         let Login {
             client,
             backend,

@@ -9,7 +9,6 @@ use super::admitted::Admissions;
 use super::facts::Facts;
 use super::refused::{Channel, Refused};
 use crate::cancel::{CancelKeys, CancelTarget};
-use crate::gate::limits::{LoginSlot, OverLimit};
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
 use crate::wire::startup::CancelRequest;
@@ -18,7 +17,6 @@ use crate::wire::startup::CancelRequest;
 pub(super) struct Cancel {
     request: CancelRequest,
     waiting: Waiting,
-    slot: Result<LoginSlot, OverLimit>,
 }
 
 /// The client's connection. It is closed only once the backend has closed its own, for libpq takes
@@ -31,16 +29,8 @@ pub(super) enum Waiting {
 }
 
 impl Cancel {
-    pub(super) const fn new(
-        request: CancelRequest,
-        waiting: Waiting,
-        slot: Result<LoginSlot, OverLimit>,
-    ) -> Self {
-        Self {
-            request,
-            waiting,
-            slot,
-        }
+    pub(super) const fn new(request: CancelRequest, waiting: Waiting) -> Self {
+        Self { request, waiting }
     }
 
     /// Carries the request to the backend of the session whose key it bears.
@@ -54,13 +44,8 @@ impl Cancel {
         by: &Admissions<'_>,
         facts: &mut Facts,
     ) -> Result<(), Refused> {
-        let Self {
-            request,
-            waiting,
-            slot,
-        } = self;
+        let Self { request, waiting } = self;
         let outcome = carry(&request, keys, by, facts).await;
-        drop(slot);
         waiting.close().await;
         outcome.map_err(|refusal| Refused::new(refusal, Channel::Closed))
     }

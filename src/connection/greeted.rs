@@ -12,7 +12,7 @@ use super::accepted::Accepted;
 use super::cancelled::{Cancel, Waiting};
 use super::facts::{Facts, Negotiation};
 use super::refused::{Channel, Refused};
-use crate::gate::limits::{LoginSlot, OverLimit};
+use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
 use crate::refusal::Refusal;
 use crate::wire::ProtocolViolation;
@@ -28,7 +28,7 @@ const ALPN: &[u8] = b"postgresql";
 pub(super) struct Greeted {
     pub(super) handshake: StartHandshake<TcpStream>,
     pub(super) pinned: Option<ProjectName>,
-    pub(super) slot: Result<LoginSlot, OverLimit>,
+    pub(super) over: Option<OverLimit>,
 }
 
 /// What the client opened with.
@@ -49,7 +49,7 @@ impl Accepted {
         let Self {
             mut socket,
             pinned,
-            slot,
+            over,
         } = self;
         let negotiation = match negotiate(&mut socket).await {
             Ok(Opening::Tls(negotiation)) => negotiation,
@@ -57,7 +57,6 @@ impl Accepted {
                 return Ok(Greeting::Cancel(Cancel::new(
                     request,
                     Waiting::Clear(socket),
-                    slot,
                 )));
             }
             Err(refusal) => return Err(Refused::new(refusal, Channel::Clear(socket))),
@@ -76,7 +75,7 @@ impl Accepted {
         Ok(Greeting::Hello(Box::new(Greeted {
             handshake,
             pinned,
-            slot,
+            over,
         })))
     }
 }

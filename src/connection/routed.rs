@@ -12,7 +12,6 @@ use super::refused::{Channel, Refused};
 use super::started::Started;
 use crate::auth::passthrough::ChannelBinding;
 use crate::backend::{BackendConnection, BackendPeer};
-use crate::gate::limits::LoginSlot;
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream};
 
@@ -24,7 +23,6 @@ pub(super) struct Routed {
     pub(super) binding: ChannelBinding,
     /// Where the backend was reached.
     pub(super) peer: BackendPeer,
-    pub(super) slot: LoginSlot,
 }
 
 impl Started {
@@ -41,7 +39,6 @@ impl Started {
             client,
             admission,
             startup,
-            slot,
         } = self;
         let refuse = |client: ClientStream, refusal: Refusal| {
             Refused::new(refusal, Channel::Secured(Box::new(client)))
@@ -71,7 +68,6 @@ impl Started {
                 admission,
                 binding,
                 peer,
-                slot,
             }),
             Err(error) => Err(refuse(client, Refusal::BackendLost(Trouble::new(error)))),
         }

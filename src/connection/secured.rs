@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
-use crate::gate::limits::LoginSlot;
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
 
@@ -14,7 +13,6 @@ use crate::relay::ClientStream;
 pub(super) struct Secured {
     pub(super) client: ClientStream,
     pub(super) standing: Standing,
-    pub(super) slot: LoginSlot,
 }
 
 impl Admitted {
@@ -27,18 +25,13 @@ impl Admitted {
             handshake,
             tls,
             standing,
-            slot,
         } = self;
         let begun = Instant::now();
         match handshake.into_stream(tls).into_fallible().await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));
-                Ok(Secured {
-                    client,
-                    standing,
-                    slot,
-                })
+                Ok(Secured { client, standing })
             }
             Err((error, socket)) => Err(Refused::new(
                 Refusal::from_tls(&error),

@@ -6,7 +6,6 @@ use super::facts::Facts;
 use super::greeted::read_startup_packet;
 use super::refused::{Channel, Refused};
 use super::secured::Secured;
-use crate::gate::limits::LoginSlot;
 use crate::id::ProjectName;
 use crate::project::RefusalStyle;
 use crate::refusal::{Refusal, Requested};
@@ -19,7 +18,6 @@ pub(super) struct Started {
     pub(super) client: ClientStream,
     pub(super) admission: Admission,
     pub(super) startup: StartupMessage,
-    pub(super) slot: LoginSlot,
 }
 
 /// What the client sent as its first packet inside TLS.
@@ -43,13 +41,12 @@ impl Secured {
         let Self {
             mut client,
             standing,
-            slot,
         } = self;
         let startup = match read_startup_packet(&mut client).await {
             Ok(StartupPacket::Startup(startup)) => startup,
             Ok(StartupPacket::Cancel(request)) => {
                 let waiting = Waiting::Secured(Box::new(client));
-                return Ok(Start::Cancel(Cancel::new(request, waiting, Ok(slot))));
+                return Ok(Start::Cancel(Cancel::new(request, waiting)));
             }
             Ok(StartupPacket::SslRequest | StartupPacket::GssEncRequest) => {
                 let refusal =
@@ -66,7 +63,6 @@ impl Secured {
                 client,
                 admission,
                 startup,
-                slot,
             }))),
             Err(refusal) => {
                 let project = facts

@@ -40,6 +40,21 @@ impl Rule {
         }
     }
 
+    /// Bytes that the rule has on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        let source = match &self.source {
+            Source::Network(_) | Source::Anywhere | Source::Nowhere => 0,
+            Source::Tag(name) => name.0.len(),
+            Source::Endpoint(id) => id.0.len(),
+        };
+        let id = match &self.id.0 {
+            Name::Derived(_) => 0,
+            Name::Given(text) => text.len(),
+        };
+        let note = self.note.as_ref().map_or(0, |note| note.0.len());
+        source + id + note + self.author.as_ref().map_or(0, |author| author.0.len())
+    }
+
     /// Whether the rule still counts at `now`.
     #[must_use]
     pub fn is_in_force(&self, now: Timestamp) -> bool {

@@ -2,30 +2,28 @@
 //!
 //! # What it is
 //! A binary prefix trie, compiled to its leaves. Push every prefix of the trie down to the leaves
-//! (leaf pushing; Srinivasan and Varghese 1999) and each leaf knows the one prefix that decides for
-//! all its addresses; neighbouring leaves that agree are one. What is left of the trie is a sorted
-//! list of boundaries, and between two boundaries the answer is constant. A lookup asks how many
-//! boundaries are not above the address: that many is the place of its answer.
+//! (leaf pushing; V. Srinivasan and G. Varghese, *Fast Address Lookups Using Controlled Prefix
+//! Expansion*, ACM TOCS 17(1), 1999) and each leaf knows the one prefix that decides for all its
+//! addresses; neighbouring leaves that agree are one. What is left of the trie is a sorted list of
+//! ranges with one answer each, as in DXR (M. Zec, L. Rizzo, M. Mikuc, *DXR: Towards a Billion
+//! Routing Lookups per Second in Software*, ACM CCR 42(5), 2012). A lookup counts the ranges that
+//! end below the address: that many is the place of its answer.
 //!
-//! A short list is searched as it is. A long one gets an index of two levels on top, which stands
-//! for the trie's upper part: the address's first bits name a block, the next bits one of its
-//! buckets, and a block has as many buckets as its boundaries deserve (two to four boundaries in a
-//! bucket), so crowded blocks and empty ones cost the same per boundary. This is DXR (M. Zec,
-//! L. Rizzo, M. Mikuc, *DXR: Towards a Billion Routing Lookups per Second in Software*, ACM CCR
-//! 42(5), 2012), with an index that adapts itself.
+//! DXR finds the place by an index on the first bits of the address, which is fast as long as the
+//! prefixes are spread evenly. Here a long list is a static B+ tree whose nodes are one cache line
+//! each (16 IPv4 or 8 IPv6 ends). Every lookup takes the same number of steps, none of them with a
+//! branch that depends on the address, so the processor works on several lookups at once, and no
+//! choice of prefixes or addresses makes it slower. The upper levels are so small that they stay in
+//! the cache: a lookup among a million IPv4 prefixes misses it about twice.
 //!
-//! Within a bucket the search has no branch on the address, and ends by counting in a window of
-//! eight neighbouring boundaries; so the misses of several lookups overlap in the processor.
-//!
-//! IPv6 boundaries are kept as 64-bit numbers, since nearly every IPv6 prefix is a /64 or shorter.
-//! The rare /64 with longer prefixes inside has a small list of its own for the last 64 bits.
+//! IPv6 ends are kept as 64-bit numbers, since nearly every IPv6 prefix is a /64 or shorter. The
+//! rare /64 with longer prefixes inside has a short list of its own for the last 64 bits.
 //!
 //! # What it costs
-//! With n prefixes: a lookup is O(log n) at worst, and a few cache misses at a million; building is
-//! O(n log n), linear if they come sorted. There are at most 2n boundaries, of 8 bytes in IPv4 and
-//! 12 in IPv6, plus 1 to 2 bytes each of index from 512 (IPv4) or 8,192 (IPv6) boundaries on; an
-//! IPv6 prefix longer than /64, alone in its /64, costs about 65 bytes. A family without prefixes
-//! has nothing on the heap. `docs/benchmarks/trie.md` has the figures.
+//! With n prefixes: a lookup is O(log n), building is O(n log n), and linear if they come sorted.
+//! There are at most 2n + 1 ranges, of 8.5 bytes in IPv4 and 13.2 in IPv6; an IPv6 prefix longer
+//! than /64, alone in its /64, costs about 65 bytes. A family without prefixes has nothing on the
+//! heap. `docs/benchmarks/trie.md` has the figures.
 
 use std::hint::select_unpredictable;
 use std::net::IpAddr;
@@ -91,11 +89,7 @@ impl PrefixTrie {
 
     #[inline]
     fn find_v6(&self, ip: u128) -> u32 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the two halves of the address"
-        )]
-        let (first, last) = ((ip >> 64) as u64, ip as u64);
+        let (first, last) = halves(ip);
         let value = self.v6.find(first);
         match &self.deep {
             Some(deep) if value & DEEPER != 0 => deep.find(value & !DEEPER, last),
@@ -106,196 +100,191 @@ impl PrefixTrie {
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        self.v4.heap_size()
-            + self.v6.heap_size()
-            + self.deep.as_ref().map_or(0, |deep| deep.heap_size())
+        let deep = self.deep.as_ref().map_or(0, |deep| deep.heap_size());
+        self.v4.heap_size() + self.v6.heap_size() + deep
     }
 }
 
-/// What the answer is between two boundaries, for addresses of one family.
+/// What the answer is in each range of addresses, for one family. The end of a range is its last
+/// address; the very last range has none.
 #[derive(Debug, Clone)]
-struct Ranges<K> {
-    /// Where the answer changes, ascending; never 0.
-    boundaries: Box<[K]>,
-    /// `values[i]` is the answer from `boundaries[i - 1]` up to below `boundaries[i]`. Empty when
-    /// the answer is the same everywhere and is [`NOTHING`].
-    values: Box<[u32]>,
-    index: Option<Box<Index>>,
+enum Ranges<K: Key> {
+    Short { ends: Box<[K]>, values: Box<[u32]> },
+    Tall(Box<Tree<K>>),
 }
 
-impl<K> Default for Ranges<K> {
+impl<K: Key> Default for Ranges<K> {
     fn default() -> Self {
-        Self {
-            boundaries: Box::default(),
+        Self::Short {
+            ends: Box::default(),
             values: Box::default(),
-            index: None,
         }
     }
 }
 
 impl<K: Key> Ranges<K> {
+    /// More ranges than this deserve a tree.
+    const SHORT: usize = 64;
+
     fn new(steps: Steps<K>) -> Self {
-        let Steps { boundaries, values } = steps;
-        if boundaries.is_empty() && values == [NOTHING] {
+        let Steps { starts, values } = steps;
+        if values == [NOTHING] {
             return Self::default();
         }
-        let index = (boundaries.len() >= 2 << K::BLOCK_BITS).then(|| Index::new(&boundaries));
-        Self {
-            boundaries: boundaries.into(),
+        let ends: Vec<_> = starts.into_iter().map(Key::before).collect();
+        if values.len() > Self::SHORT {
+            return Self::Tall(Box::new(Tree::new(ends, &values)));
+        }
+        Self::Short {
+            ends: ends.into(),
             values: values.into(),
-            index: index.map(Box::new),
         }
     }
 
     #[inline]
     fn find(&self, key: K) -> u32 {
-        let (from, to) = match &self.index {
-            Some(index) => index.bucket(key),
-            None => (0, self.boundaries.len()),
-        };
-        self.values
-            .get(rank(&self.boundaries, (from, to), key))
-            .copied()
-            .unwrap_or(NOTHING)
+        match self {
+            Self::Short { ends, values } => find(ends, values, key),
+            Self::Tall(tree) => tree.find(key),
+        }
     }
 
     fn heap_size(&self) -> usize {
-        size_of_val(&*self.boundaries)
-            + size_of_val(&*self.values)
-            + self.index.as_ref().map_or(0, |index| index.heap_size())
+        match self {
+            Self::Short { ends, values } => size_of_val(&**ends) + size_of_val(&**values),
+            Self::Tall(tree) => tree.heap_size(),
+        }
     }
 }
 
-/// How many of the sorted `boundaries` are not above `key`, knowing that it is `from` to `to`.
+/// The value of the range that `key` is in.
 #[inline]
-fn rank<K: Key>(boundaries: &[K], (mut from, to): (usize, usize), key: K) -> usize {
-    const WINDOW: usize = 8;
-    let mut size = to.saturating_sub(from);
-    while size > WINDOW {
-        let half = size / 2;
-        let is_below = boundaries
-            .get(from + half - 1)
-            .is_some_and(|boundary| *boundary <= key);
-        from = select_unpredictable(is_below, from + half, from);
-        size -= half;
-    }
-    // Boundaries behind the bucket do no harm: they are above the key, so they don't count.
-    let rest = boundaries.get(from..).unwrap_or_default();
-    let window = rest
-        .first_chunk::<WINDOW>()
-        .map_or(rest, <[K; WINDOW]>::as_slice);
-    from + window
-        .iter()
-        .map(|boundary| usize::from(*boundary <= key))
-        .sum::<usize>()
+fn find<K: Key>(ends: &[K], values: &[u32], key: K) -> u32 {
+    values
+        .get(ends.partition_point(|end| *end < key))
+        .copied()
+        .unwrap_or(NOTHING)
 }
 
-/// Where in a long list of boundaries to search.
+/// A static B+ tree over the ranges.
 #[derive(Debug, Clone)]
-struct Index {
-    /// By the first [`Key::BLOCK_BITS`] of the address.
-    blocks: Box<[Block]>,
-    /// How many boundaries lie below each bucket of each block, and how many there are.
-    below: Box<[u32]>,
+struct Tree<K: Key> {
+    /// From the root, a single node, downwards.
+    inner: Box<[Box<[K::Inner]>]>,
+    leaves: Box<[Leaf<K>]>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    /// The place of its first bucket.
-    first: u32,
-    /// How far to shift the address, without its first bits, to get the bucket's number.
-    shift: u32,
+/// As many ranges as have their ends in one or two cache lines, with the values beside them.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+struct Leaf<K> {
+    /// The last one is not used: a key above it is in another leaf.
+    ends: [K; LEAF],
+    values: [u32; LEAF],
 }
 
-impl Index {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "boundaries < 2 * VALUE_LIMIT < 2^32"
-    )]
-    fn new<K: Key>(boundaries: &[K]) -> Self {
-        let mut blocks = Vec::with_capacity(1 << K::BLOCK_BITS);
-        let mut below = Vec::with_capacity(boundaries.len() / 2 + (1 << K::BLOCK_BITS) + 1);
-        let mut rest = boundaries;
-        for number in 0..1 << K::BLOCK_BITS {
-            let end = rest.partition_point(|boundary| boundary.block() <= number);
-            let bits = end
-                .checked_ilog2()
-                .unwrap_or(0)
-                .saturating_sub(1)
-                .min(K::REST_BITS);
-            let shift = K::REST_BITS - bits;
-            blocks.push(Block {
-                first: below.len() as u32,
-                shift,
-            });
-            let passed = boundaries.len() - rest.len();
-            let mut end_of_bucket = 0;
-            for bucket in 0..1 << bits {
-                below.push((passed + end_of_bucket) as u32);
-                let here = rest.get(end_of_bucket..end).unwrap_or_default();
-                end_of_bucket += here
-                    .iter()
-                    .take_while(|b| b.bucket(shift) <= bucket)
-                    .count();
-            }
-            rest = rest.get(end..).unwrap_or_default();
+const LEAF: usize = 16;
+
+impl<K: Key> Tree<K> {
+    fn new(mut ends: Vec<K>, values: &[u32]) -> Self {
+        let leaf = |(number, values): (usize, &[u32])| Leaf {
+            ends: padded(ends.get(number * LEAF..).unwrap_or_default(), K::MAX),
+            values: padded(values, NOTHING),
+        };
+        let leaves = values.chunks(LEAF).enumerate().map(leaf).collect();
+        let mut inner = Vec::new();
+        let mut width = LEAF;
+        while ends.len() >= width {
+            // The greatest end of each node of the level below, but for the last node.
+            ends = ends.into_iter().skip(width - 1).step_by(width).collect();
+            inner.push(ends.chunks(K::WIDTH).map(K::inner).collect());
+            width = K::WIDTH;
         }
-        below.push(boundaries.len() as u32);
+        inner.reverse();
         Self {
-            blocks: blocks.into(),
-            below: below.into(),
+            inner: inner.into(),
+            leaves,
         }
     }
 
-    /// From where to where the boundaries of `key`'s bucket go.
     #[inline]
-    fn bucket<K: Key>(&self, key: K) -> (usize, usize) {
-        let Some(block) = self.blocks.get(key.block()) else {
-            return (0, 0);
-        };
-        let at = block.first as usize + key.bucket(block.shift);
-        let below = self.below.get(at..).and_then(<[u32]>::first_chunk);
-        below.map_or((0, 0), |[from, to]| (*from as usize, *to as usize))
+    fn find(&self, key: K) -> u32 {
+        let mut place = 0;
+        for nodes in &self.inner {
+            // A missing node has a single child.
+            place = place * K::WIDTH + nodes.get(place).map_or(0, |node| K::child(node, key));
+        }
+        self.leaves
+            .get(place)
+            .map_or(NOTHING, |leaf| leaf.values[rank(&leaf.ends, key)])
     }
 
     fn heap_size(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.blocks) + size_of_val(&*self.below)
+        let inner: usize = self.inner.iter().map(|nodes| size_of_val(&**nodes)).sum();
+        size_of::<Self>() + size_of_val(&*self.inner) + inner + size_of_val(&*self.leaves)
     }
 }
 
-/// A number that boundaries are kept as.
-trait Key: Copy + Ord + Default {
-    /// Bits that choose a block.
-    const BLOCK_BITS: u32;
-    /// The other bits.
-    const REST_BITS: u32;
-    /// The number of its block.
-    fn block(self) -> usize;
-    /// The number of its bucket within the block. `shift` is at most [`Self::REST_BITS`].
-    fn bucket(self, shift: u32) -> usize;
+fn padded<T: Copy, const N: usize>(items: &[T], padding: T) -> [T; N] {
+    std::array::from_fn(|place| items.get(place).copied().unwrap_or(padding))
 }
+
+/// How many of the ascending `ends` but the last are below `key`. N is a power of two.
+#[inline]
+fn rank<K: Key, const N: usize>(ends: &[K; N], key: K) -> usize {
+    let (mut rank, mut step) = (0, N / 2);
+    while step > 0 {
+        rank += select_unpredictable(ends[rank + step - 1] < key, step, 0);
+        step /= 2;
+    }
+    rank
+}
+
+/// An IPv4 address, or the first or second half of an IPv6 address.
+trait Key: Copy + Ord + Default {
+    const MAX: Self;
+    /// An inner node, one cache line: the greatest ends of its children, of which the last one is
+    /// not used.
+    type Inner: Clone + std::fmt::Debug;
+    /// How many children it has at most.
+    const WIDTH: usize;
+    fn inner(ends: &[Self]) -> Self::Inner;
+    /// Which child `key` is in.
+    fn child(node: &Self::Inner, key: Self) -> usize;
+    /// One less. Not asked of 0, as no range ends before it.
+    fn before(self) -> Self;
+}
+
+/// Aligned to a cache line.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+struct Line<T>(T);
 
 macro_rules! key {
-    ($type:ty, $block_bits:literal) => {
-        #[expect(clippy::cast_possible_truncation, reason = "at most 32 bits are left")]
+    ($type:ty, $width:literal) => {
         impl Key for $type {
-            const BLOCK_BITS: u32 = $block_bits;
-            const REST_BITS: u32 = <$type>::BITS - $block_bits;
-            #[inline]
-            fn block(self) -> usize {
-                (self >> Self::REST_BITS) as usize
+            const MAX: Self = Self::MAX;
+            type Inner = Line<[$type; $width]>;
+            const WIDTH: usize = $width;
+
+            fn inner(ends: &[Self]) -> Self::Inner {
+                Line(padded(ends, Self::MAX))
             }
+
             #[inline]
-            fn bucket(self, shift: u32) -> usize {
-                ((self & (<$type>::MAX >> $block_bits)) >> shift) as usize
+            fn child(node: &Self::Inner, key: Self) -> usize {
+                rank(&node.0, key)
+            }
+
+            fn before(self) -> Self {
+                self.saturating_sub(1)
             }
         }
     };
 }
 
-key!(u32, 8);
-// The regional registries hold a /12 each, so fewer bits would put whole registries into one block.
-key!(u64, 12);
+key!(u32, 16);
+key!(u64, 8);
 
 /// The second IPv6 level: for each /64 with longer prefixes inside, the ranges of its last 64 bits.
 #[derive(Debug, Clone, Default)]
@@ -304,30 +293,27 @@ struct Deep {
     firsts: Box<[u32]>,
     values: Box<[u32]>,
     /// One fewer per /64 than values.
-    boundaries: Box<[u64]>,
+    ends: Box<[u64]>,
 }
 
 impl Deep {
     #[inline]
     fn find(&self, place: u32, key: u64) -> u32 {
         let place = place as usize;
-        let firsts = self.firsts.get(place..).and_then(<[u32]>::first_chunk);
-        let Some([first, end]) = firsts.map(|ends| ends.map(|end| end as usize)) else {
+        let bounds = self.firsts.get(place..).and_then(<[u32]>::first_chunk);
+        let Some([first, end]) = bounds.map(|bounds| bounds.map(|bound| bound as usize)) else {
             return NOTHING;
         };
-        let boundaries = self
-            .boundaries
+        let ends = self
+            .ends
             .get(first - place..end - place - 1)
             .unwrap_or_default();
-        let rank = rank(boundaries, (0, boundaries.len()), key);
-        self.values.get(first + rank).copied().unwrap_or(NOTHING)
+        find(ends, self.values.get(first..).unwrap_or_default(), key)
     }
 
     fn heap_size(&self) -> usize {
-        size_of::<Self>()
-            + size_of_val(&*self.firsts)
-            + size_of_val(&*self.values)
-            + size_of_val(&*self.boundaries)
+        let numbers = size_of_val(&*self.firsts) + size_of_val(&*self.values);
+        size_of::<Self>() + numbers + size_of_val(&*self.ends)
     }
 }
 
@@ -339,7 +325,7 @@ struct Prefix<W> {
     value: u32,
 }
 
-impl<W: Word> Prefix<W> {
+impl<W> Prefix<W> {
     const fn new(first: W, length: u8, value: u32) -> Self {
         Self {
             first,
@@ -360,8 +346,9 @@ macro_rules! word {
     ($type:ty) => {
         impl Word for $type {
             fn last(self, length: u8) -> Self {
-                self | <$type>::MAX.checked_shr(length.into()).unwrap_or(0)
+                self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
             }
+
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
             }
@@ -372,10 +359,10 @@ macro_rules! word {
 word!(u32);
 word!(u128);
 
-/// What the answer is from each boundary on: ranges being built.
+/// What the answer is from each start on: ranges being built.
 struct Steps<W> {
-    boundaries: Vec<W>,
-    /// One more than boundaries.
+    starts: Vec<W>,
+    /// One more than starts: the first is the answer from 0 on.
     values: Vec<u32>,
 }
 
@@ -384,7 +371,7 @@ impl<W: Copy + Ord + Default> Steps<W> {
         let mut values = Vec::with_capacity(capacity + 1);
         values.push(NOTHING);
         Self {
-            boundaries: Vec::with_capacity(capacity),
+            starts: Vec::with_capacity(capacity),
             values,
         }
     }
@@ -392,76 +379,77 @@ impl<W: Copy + Ord + Default> Steps<W> {
     /// From `at` on the answer is `value`. What was said for `at` itself before is forgotten; `at`
     /// never goes back.
     fn set(&mut self, at: W, value: u32) {
-        if self.boundaries.last().copied().unwrap_or_default() == at {
+        if self.starts.last().copied().unwrap_or_default() == at {
             self.values.pop();
-            if self.boundaries.pop().is_none() {
+            if self.starts.pop().is_none() {
                 self.values.push(value);
                 return;
             }
         }
         if self.values.last() != Some(&value) {
-            self.boundaries.push(at);
+            self.starts.push(at);
             self.values.push(value);
         }
     }
 }
 
-/// Leaf pushing in one sweep over the sorted prefixes, with a stack of those that are open.
+/// Leaf pushing, in one sweep over the sorted prefixes with a stack of those that are open.
 fn flatten<W: Word>(mut prefixes: Vec<Prefix<W>>) -> Steps<W> {
     prefixes.sort_by_key(|prefix| (prefix.first, prefix.length));
+    prefixes.dedup_by_key(|prefix| (prefix.first, prefix.length));
     let mut steps = Steps::with_capacity(2 * prefixes.len());
     let mut open: Vec<(W, u32)> = Vec::new();
-    let close_until = |steps: &mut Steps<W>, open: &mut Vec<(W, u32)>, until: Option<W>| {
-        while let Some((last, _)) = open.pop_if(|(last, _)| until.is_none_or(|until| *last < until))
-        {
-            if let Some(next) = last.next() {
-                steps.set(next, open.last().map_or(NOTHING, |(_, value)| *value));
-            }
-        }
-    };
-    let mut previous = None;
-    for prefix in prefixes {
-        if previous.replace((prefix.first, prefix.length)) == Some((prefix.first, prefix.length)) {
-            continue;
-        }
-        close_until(&mut steps, &mut open, Some(prefix.first));
-        steps.set(prefix.first, prefix.value);
-        open.push((prefix.first.last(prefix.length), prefix.value));
+    for Prefix {
+        first,
+        length,
+        value,
+    } in prefixes
+    {
+        close(&mut open, &mut steps, |last| last < first);
+        steps.set(first, value);
+        open.push((first.last(length), value));
     }
-    close_until(&mut steps, &mut open, None);
+    close(&mut open, &mut steps, |_| true);
     steps
 }
 
-/// Splits steps of 128 bits into those of the first 64 and, where needed, those of the last 64.
+/// Behind the end of an open prefix, the one around it decides again.
+fn close<W: Word>(open: &mut Vec<(W, u32)>, steps: &mut Steps<W>, is_past: impl Fn(W) -> bool) {
+    while let Some((last, _)) = open.pop_if(|(last, _)| is_past(*last)) {
+        if let Some(next) = last.next() {
+            steps.set(next, open.last().map_or(NOTHING, |(_, value)| *value));
+        }
+    }
+}
+
+/// Splits ranges of 128 bits into those of the first 64 and, where needed, those of the last 64.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the two halves of an address; counts < 2^31"
+    reason = "there are fewer than VALUE_LIMIT prefixes"
 )]
 fn split(steps: &Steps<u128>) -> (Steps<u64>, Option<Box<Deep>>) {
-    let mut high = Steps::with_capacity(steps.boundaries.len());
-    let (mut firsts, mut deep_values, mut deep_boundaries) = (vec![0], Vec::new(), Vec::new());
+    let mut high = Steps::with_capacity(steps.starts.len());
+    let (mut firsts, mut deep_values, mut deep_ends) = (vec![0], Vec::new(), Vec::new());
     let mut values = steps.values.iter().copied();
     let mut before = values.next().unwrap_or(NOTHING);
     high.set(0, before);
-    for group in steps.boundaries.chunk_by(|a, b| a >> 64 == b >> 64) {
-        let Some(first) = group.first() else { continue };
-        let at = (first >> 64) as u64;
-        if group.len() == 1 && *first as u64 == 0 {
+    for group in steps.starts.chunk_by(|a, b| a >> 64 == b >> 64) {
+        let Some((at, within)) = group.first().copied().map(halves) else {
+            continue;
+        };
+        if group.len() == 1 && within == 0 {
             before = values.next().unwrap_or(NOTHING);
             high.set(at, before);
             continue;
         }
         high.set(at, DEEPER | (firsts.len() - 1) as u32);
-        if *first as u64 != 0 {
-            deep_values.push(before);
-        }
+        deep_values.extend((within != 0).then_some(before));
         deep_values.extend(values.by_ref().take(group.len()));
-        deep_boundaries.extend(
-            group
-                .iter()
-                .map(|b| *b as u64)
-                .filter(|boundary| *boundary != 0),
-        );
+        let starts = group
+            .iter()
+            .map(|start| halves(*start).1)
+            .filter(|start| *start != 0);
+        deep_ends.extend(starts.map(Key::before));
         firsts.push(deep_values.len() as u32);
         before = deep_values.last().copied().unwrap_or(NOTHING);
         if let Some(next) = at.checked_add(1) {
@@ -469,12 +457,23 @@ fn split(steps: &Steps<u128>) -> (Steps<u64>, Option<Box<Deep>>) {
         }
     }
     let is_needed = !deep_values.is_empty();
-    let deep = Deep {
-        firsts: firsts.into(),
-        values: deep_values.into(),
-        boundaries: deep_boundaries.into(),
-    };
-    (high, is_needed.then(|| Box::new(deep)))
+    let (firsts, values) = (firsts.into(), deep_values.into());
+    (
+        high,
+        is_needed.then(|| {
+            Box::new(Deep {
+                firsts,
+                values,
+                ends: deep_ends.into(),
+            })
+        }),
+    )
+}
+
+/// The first and the last 64 bits.
+#[expect(clippy::cast_possible_truncation, reason = "that is the purpose")]
+const fn halves(ip: u128) -> (u64, u64) {
+    ((ip >> 64) as u64, ip as u64)
 }
 
 #[cfg(test)]

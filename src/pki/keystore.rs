@@ -23,12 +23,12 @@ pub struct Keystore {
 }
 
 impl Keystore {
-    /// Opens the directory, creating it (0700) if it is missing.
+    /// Opens the directory, creating it (0755: a CA's certificate is for everybody to read) if it is missing.
     ///
     /// # Errors
     /// [`PkiError::Io`] if it can't be created or isn't a directory.
     pub fn open(directory: PathBuf) -> Result<Self, PkiError> {
-        files::create_directory(&directory, 0o700)?;
+        files::create_directory(&directory, 0o755)?;
         Ok(Self { directory })
     }
 

@@ -8,13 +8,14 @@ use rustls::ServerConfig;
 
 use crate::backend::{Backend, BackendTls, InvalidBackend};
 use crate::config::{BackendSpec, Config, ProjectSpec};
-use crate::gate::allow_list::{AllowList, UnknownTag};
+use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
-use crate::gate::rule::TagName;
+use crate::gate::network::Network;
+use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, server_config};
-use crate::project::{Common, Policy, Project, Projects, RefusalStyle};
+use crate::project::{Common, Policy, Project, Projects, RefusalStyle, Tags};
 
 /// Makes snapshots. Blocks on files and makes certificates: not for the workers' threads.
 #[derive(Debug, Clone)]
@@ -41,8 +42,13 @@ impl Builder {
     ) -> Result<Projects, BuildErrors> {
         let mut errors = Vec::new();
         let mut projects = Vec::with_capacity(config.projects.len());
+        let tags = config
+            .tags
+            .iter()
+            .map(|(tag, list)| (tag.clone(), networks(list)))
+            .collect();
         for spec in config.projects.values() {
-            match self.project(spec, config, previous) {
+            match self.project(spec, (config, &tags), previous) {
                 Ok(project) => projects.push(Arc::new(project)),
                 Err(error) => errors.push(BuildError {
                     project: Some(spec.name.clone()),
@@ -50,7 +56,7 @@ impl Builder {
                 }),
             }
         }
-        let common = self.common(config).map_err(|error| BuildError {
+        let common = self.common(config, tags).map_err(|error| BuildError {
             project: None,
             error,
         });
@@ -67,10 +73,10 @@ impl Builder {
         }
     }
 
-    fn common(&self, config: &Config) -> Result<Common, Cause> {
+    fn common(&self, config: &Config, tags: Tags) -> Result<Common, Cause> {
         Ok(Common {
-            deny: DenyList::compile(&config.deny),
-            tags: config.tags.clone(),
+            deny: DenyList::new([("deny".into(), networks(&config.deny))]),
+            tags,
             login_timeout: config.login_timeout,
             refusal: RefusalStyle::Explain,
             stranger_tls: self.stranger_tls(config)?,
@@ -92,7 +98,7 @@ impl Builder {
     fn project(
         &self,
         spec: &ProjectSpec,
-        config: &Config,
+        (config, tags): (&Config, &Tags),
         previous: Option<&Projects>,
     ) -> Result<Project, Cause> {
         let previous = previous.and_then(|projects| projects.by_name(&spec.name));
@@ -102,7 +108,8 @@ impl Builder {
             .iter()
             .map(|written| written.rule.clone())
             .collect();
-        let allow = AllowList::compile(rules, |tag: &TagName| config.tags.get(tag).cloned())?;
+        let allow =
+            AllowList::compile(rules, |tag| tags.get(tag).cloned()).map_err(Cause::Rules)?;
         if let Some(previous) = previous {
             allow.carry_hits_from(&previous.allow);
         }
@@ -142,6 +149,30 @@ impl Builder {
     }
 }
 
+/// The tags, compiled once for all the projects that name them.
+/// A project's rules by themselves, compiled: to decide by them without a gate.
+///
+/// # Errors
+/// Every rule that can't be in a list.
+pub fn allow_list(spec: &ProjectSpec, config: &Config) -> Result<AllowList, Vec<InvalidRule>> {
+    let rules = spec.rules.iter().map(|written| written.rule.clone());
+    AllowList::compile(rules.collect(), |tag| {
+        config.tags.get(tag).map(|list| networks(list))
+    })
+}
+
+fn networks(list: &[Network]) -> Arc<NetworkSet> {
+    Arc::new(NetworkSet::new(list.iter().copied()))
+}
+
+fn joined(rules: &[InvalidRule]) -> String {
+    rules
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn backend(spec: &BackendSpec) -> Result<Backend, InvalidBackend> {
     let tls = BackendTls::load(spec.sslmode, spec.sslrootcert.as_deref())?;
     Backend::new(spec.addr.clone(), &tls, spec.connect_timeout)
@@ -163,8 +194,8 @@ enum Cause {
     Certificate(#[from] PkiError),
     #[error(transparent)]
     Backend(#[from] InvalidBackend),
-    #[error(transparent)]
-    Rules(#[from] UnknownTag),
+    #[error("{}", joined(.0))]
+    Rules(Vec<InvalidRule>),
 }
 
 impl fmt::Display for BuildErrors {
@@ -183,3 +214,86 @@ impl fmt::Display for BuildErrors {
 }
 
 impl std::error::Error for BuildErrors {}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::address::HostName;
+
+    fn build(directory: &Path, toml: &str) -> Result<Projects, BuildErrors> {
+        let config = Config::parse(toml, &directory.join("proxy.toml")).unwrap();
+        let keystore = Keystore::open(directory.join("certs")).unwrap();
+        Builder::new(keystore, Metrics::new()).build(&config, None)
+    }
+
+    fn project(name: &str, hosts: &str) -> String {
+        format!(
+            "[project.{name}]\nhosts = [{hosts}]\nallow = [\"nowhere\"]\nbackend = \"/run/pg\"\n"
+        )
+    }
+
+    fn served(projects: &Projects, server_name: &str) -> Option<String> {
+        let server_name: HostName = server_name.parse().unwrap();
+        projects
+            .by_server_name(&server_name)
+            .map(|project| project.name.to_string())
+    }
+
+    #[test]
+    fn t13_an_exact_name_goes_before_a_wildcard_which_covers_one_label() {
+        let directory = tempfile::tempdir().unwrap();
+        let (acme, any) = ("\"acme.example.com\"", "\"*.example.com\"");
+        let toml = project("acme", acme) + &project("any", any);
+        let projects = build(directory.path(), &toml).unwrap();
+        assert_eq!(
+            served(&projects, "ACME.example.com.").as_deref(),
+            Some("acme")
+        );
+        assert_eq!(
+            served(&projects, "globex.example.com").as_deref(),
+            Some("any")
+        );
+        assert_eq!(served(&projects, "a.b.example.com"), None);
+        assert_eq!(served(&projects, "example.com"), None);
+    }
+
+    #[test]
+    fn only_a_project_that_stands_alone_or_is_named_serves_who_names_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let default = |toml: &str| {
+            let projects = build(directory.path(), toml).unwrap();
+            projects
+                .default_project()
+                .map(|project| project.name.to_string())
+        };
+        let (acme, globex) = (
+            project("acme", "\"a.example\""),
+            project("globex", "\"g.example\""),
+        );
+        assert_eq!(default(&acme).as_deref(), Some("acme"));
+        assert_eq!(default(&format!("{acme}{globex}")), None);
+        let named = format!("default_project = \"globex\"\n{acme}{globex}");
+        assert_eq!(default(&named).as_deref(), Some("globex"));
+    }
+
+    #[test]
+    fn t31_every_project_that_is_wrong_is_named_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let toml = project("acme", "\"a.example\"") + &project("globex", "\"g.example\"");
+        build(directory.path(), &toml).unwrap();
+        for project in ["acme", "globex"] {
+            std::fs::write(
+                directory.path().join("certs").join(project).join("ca.key"),
+                "x",
+            )
+            .unwrap();
+        }
+        let errors = build(directory.path(), &toml).unwrap_err().to_string();
+        assert!(
+            errors.contains("project acme: ") && errors.contains("project globex: "),
+            "{errors}"
+        );
+    }
+}

@@ -182,7 +182,11 @@ fn a_long_list_agrees_with_a_hash_table_per_length_however_crowded() {
                 .find_map(|length| model.get(&IpNet::new(ip, length).unwrap().trunc()))
         };
         let trie = PrefixTrie::compile(prefixes.iter().copied());
-        assert!(trie.v4.index.is_some() && trie.v6.index.is_some() && trie.deep.is_some());
+        assert!(matches!(
+            (&trie.v4, &trie.v6),
+            (Ranges::Tall(_), Ranges::Tall(_))
+        ));
+        assert!(trie.deep.is_some());
         for ip in telling_addresses(&prefixes[..500]) {
             assert_eq!(
                 trie.find(ip),
@@ -226,7 +230,7 @@ proptest! {
         assert_agrees(&prefixes);
         let trie = PrefixTrie::compile(prefixes.iter().copied());
         for bits in others {
-            let v4 = IpAddr::from(Ipv4Addr::from(bits as u32));
+            let v4 = IpAddr::from(Ipv4Addr::from((bits >> 96) as u32));
             let v6 = IpAddr::from(Ipv6Addr::from(bits));
             prop_assert_eq!(trie.find(v4), scan(&prefixes, v4));
             prop_assert_eq!(trie.find(v6), scan(&prefixes, v6));

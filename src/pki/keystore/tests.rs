@@ -80,7 +80,7 @@ fn parsed<'a>(der: &'a CertificateDer<'_>) -> X509Certificate<'a> {
 fn the_first_start_makes_a_ca_and_a_leaf_and_keeps_the_keys_from_others() {
     let fixture = Fixture::new();
     let identity = fixture.load().unwrap();
-    assert_eq!(mode(&fixture.directory.path().join("certs")), 0o700);
+    assert_eq!(mode(&fixture.directory.path().join("certs")), 0o755);
     for (file, expected) in [
         ("ca.crt", 0o644),
         ("ca.key", 0o600),
