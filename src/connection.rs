@@ -15,13 +15,15 @@ mod report;
 mod routed;
 mod secured;
 mod started;
+mod throttle;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cancel::CancelKeys;
 use crate::gate::limits::Limits;
@@ -30,7 +32,7 @@ use crate::project::Projects;
 use crate::refusal::Refusal;
 use crate::relay::relay;
 use crate::revocation;
-use crate::sessions::Sessions;
+use crate::sessions::{Open, Sessions};
 
 use accepted::Accepted;
 use admitted::Admissions;
@@ -41,6 +43,11 @@ use refused::Refused;
 use started::Start;
 
 pub use accepted::Incoming;
+pub use throttle::Throttle;
+
+/// How long a client may take from accept to its ClientHello. Shorter than the whole login's time:
+/// who says nothing costs nothing, and must not hold a place for long that others wait for.
+const GREETING: Duration = Duration::from_secs(5);
 
 /// What all connections of a process share.
 #[derive(Debug)]
@@ -51,16 +58,21 @@ pub struct Gate {
     pub limits: Arc<Limits>,
     /// The live sessions.
     pub sessions: Sessions,
+    /// The connections that are open, logins included.
+    pub open: Open,
     /// The live sessions' cancel keys.
     pub cancel_keys: CancelKeys,
     /// Every series.
     pub metrics: Metrics,
+    /// How many lines the log takes of those whom nobody let in.
+    pub throttle: Throttle,
     /// Whether the process is about to stop: no new session is let in.
     pub draining: AtomicBool,
 }
 
 /// Carries one connection from accept to its end.
 pub async fn serve(gate: Arc<Gate>, incoming: Incoming) {
+    let _open = gate.open.enter();
     let mut facts = Facts::new(incoming.client);
     let projects = gate.projects.load_full();
     gate.metrics.accepted();
@@ -73,7 +85,7 @@ pub async fn serve(gate: Arc<Gate>, incoming: Incoming) {
             session(&gate, *authenticated, &facts).await;
         }
         Ok(Login::Cancel) => report::cancelled(&gate.metrics, &facts),
-        Err(refusal) => report::refused(&gate.metrics, &projects, &refusal, &facts),
+        Err(refusal) => report::refused(&gate, &projects, &refusal, &facts),
     }
 }
 
@@ -108,14 +120,14 @@ async fn stages(
     (accepted, deadline): (Accepted, Instant),
     facts: &mut Facts,
 ) -> Result<Login, Refused> {
-    let draining = gate.draining.load(Ordering::Relaxed);
     let by = Admissions {
         projects,
         limits: &gate.limits,
-        draining,
+        draining: &gate.draining,
     };
 
-    let greeted = match accepted.greet(facts).await? {
+    let greeting = timeout(GREETING, accepted.greet(facts)).await;
+    let greeted = match greeting.unwrap_or_else(|_| Err(Refused::unheard()))? {
         Greeting::Hello(greeted) => greeted,
         Greeting::Cancel(cancel) => {
             return cancel

@@ -92,6 +92,8 @@ pub struct Common {
     pub tags: Tags,
     /// From accept to ReadyForQuery (T6).
     pub login_timeout: Duration,
+    /// How long sessions may go on once the process is told to stop (T32).
+    pub drain_timeout: Duration,
     /// How a refusal is seen by those who name no project of ours.
     pub refusal: RefusalStyle,
     /// TLS for those who name no project of ours, so that they can read why (T13).

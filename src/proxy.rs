@@ -21,14 +21,15 @@ use crate::admin::socket::ControlListener;
 use crate::admin::{Admin, Bounds, Phase, Readiness};
 use crate::cancel::CancelKeys;
 use crate::config::{AdminListen, Config, ControlSocket};
-use crate::connection::Gate;
+use crate::connection::{Gate, Throttle};
 use crate::gate::limits::Limits;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
-use crate::sessions::Sessions;
+use crate::sessions::{Open, Sessions};
 use crate::store::snapshot::{BuildErrors, Builder};
 
+use reload::Reloader;
 use review::Changed;
 
 pub use reload::Origin;
@@ -140,8 +141,10 @@ impl Proxy {
             projects: ArcSwap::from_pointee(projects),
             limits: Arc::new(Limits::new(config.limits)),
             sessions: Sessions::default(),
+            open: Open::default(),
             cancel_keys: CancelKeys::default(),
             metrics,
+            throttle: Throttle::default(),
             draining: AtomicBool::new(false),
         });
         Ok(Self {
@@ -196,20 +199,15 @@ impl Proxy {
         serve_controls(&mut tasks, &gate, ready, (admin, control));
         let changed = Changed::default();
         tasks.spawn(review::review_loop(Arc::clone(&gate), changed.clone()));
-        let drain_timeout = config.drain_timeout;
-        let mut reloader =
-            reload::Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
-        loop {
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Reload) => reloader.reload("SIGHUP").await,
-                    Some(Order::Stop) | None => break,
-                },
-                () = reloader.next_change() => {}
-            }
+        let (reloads, asked) = mpsc::channel(1);
+        let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
+        tasks.spawn(reloader.run(asked, readiness.clone()));
+        while let Some(Order::Reload) = orders.recv().await {
+            // Full if one is asked for already, which will read what is there by then.
+            let _asked = reloads.try_send(());
         }
-        readiness.send_replace(Readiness::new(Phase::Draining));
-        drain::drain(&gate, drain_timeout, &mut orders).await;
+        readiness.send_modify(|readiness| readiness.phase = Phase::Draining);
+        drain::drain(&gate, &mut orders).await;
     }
 }
 

@@ -195,6 +195,13 @@ impl Refusal {
     /// See [`Reason::fault`].
     #[must_use]
     pub const fn fault(&self) -> Fault {
+        // What all together take is the operator's to see; what one takes is its own affair.
+        if matches!(
+            self,
+            Self::TooMany(OverLimit::Sessions(_) | OverLimit::Logins(_))
+        ) {
+            return Fault::Gate;
+        }
         self.reason().fault()
     }
 

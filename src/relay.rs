@@ -28,7 +28,7 @@ use way::Way;
 
 pub use closed::{Closed, ClosedBy, Why};
 pub use control::{Control, Cut};
-pub use leg::{BackendStream, ClientStream};
+pub use leg::{BackendStream, ClientStream, tune};
 
 /// Relays from the backend's ReadyForQuery on, until both sides have ended, one of them broke, or
 /// the session was cut through `control`.

@@ -36,22 +36,19 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         project: name,
         ..
     } = session;
+    if projects.common().deny.contains(*client) {
+        let message = format!("connections from {} are no longer allowed", client.ip());
+        return Some(cut("deny_listed", &message, None));
+    }
     let Some(project) = projects.by_name(name) else {
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));
     };
-    let message = || {
-        let ip = client.ip();
-        format!("connections from {ip} are no longer allowed to \"{name}\"")
-    };
-    // Nobody of theirs could come in any more, whatever the project observes.
-    if projects.common().deny.contains(*client) && project.policy.on_revoke == OnRevoke::Cut {
-        let hint = "The address was put on the deny list of the whole gate.";
-        return Some(cut("deny_listed", &message(), Some(hint)));
-    }
     would_cut(project, &project.allow, *client, now).then(|| {
+        let ip = client.ip();
+        let message = format!("connections from {ip} are no longer allowed to \"{name}\"");
         let hint = "The rule that let this session in was changed, removed or has expired.";
-        cut("rule_revoked", &message(), Some(hint))
+        cut("rule_revoked", &message, Some(hint))
     })
 }
 

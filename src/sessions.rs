@@ -2,7 +2,7 @@
 //! against those whom the old ones let in (T27).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,7 +16,6 @@ use crate::relay::{Control, Cut};
 pub struct Sessions {
     live: Arc<Mutex<HashMap<u64, Arc<Session>>>>,
     next: Arc<AtomicU64>,
-    ended: Arc<Notify>,
 }
 
 /// A live session.
@@ -72,17 +71,6 @@ impl Sessions {
         verdicts.count()
     }
 
-    /// Waits until none is live.
-    pub async fn emptied(&self) {
-        loop {
-            let ended = self.ended.notified();
-            if self.is_empty() {
-                return;
-            }
-            ended.await;
-        }
-    }
-
     /// How many are live.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -119,7 +107,54 @@ impl LiveSession {
 impl Drop for LiveSession {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.id);
-        self.sessions.ended.notify_waiters();
+    }
+}
+
+/// Counts the connections that are open, logins and sessions alike, so that a drain can wait for
+/// them.
+#[derive(Debug, Clone, Default)]
+pub struct Open(Arc<Occupancy>);
+
+#[derive(Debug, Default)]
+struct Occupancy {
+    count: AtomicUsize,
+    left: Notify,
+}
+
+impl Open {
+    /// Counts one more for as long as the guard lives.
+    pub fn enter(&self) -> Opened {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        Opened(self.clone())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is none.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.0.left.notified();
+            if self.count() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+/// A connection that counts as open until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it ends the count"]
+pub struct Opened(Open);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.left.notify_waiters();
     }
 }
 
@@ -131,6 +166,22 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_drain_waits_for_the_last_connection() {
+        let open = Open::default();
+        let (first, second) = (open.enter(), open.enter());
+        let emptied = tokio::spawn({
+            let open = open.clone();
+            async move { open.emptied().await }
+        });
+        drop(first);
+        assert_eq!(open.count(), 1);
+        tokio::task::yield_now().await;
+        assert!(!emptied.is_finished());
+        drop(second);
+        emptied.await.unwrap();
+    }
 
     #[test]
     fn only_the_judged_sessions_are_cut_and_a_dropped_one_is_forgotten() {

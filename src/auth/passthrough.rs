@@ -59,7 +59,10 @@ enum Phase {
     /// The backend has asked for nothing that we watch.
     Asking,
     /// The backend has sent AuthenticationSASL: SASLInitialResponse comes next.
-    SaslOffered,
+    SaslOffered {
+        /// With a mechanism that binds to the TLS channel.
+        plus: bool,
+    },
     /// AuthenticationOk was sent: what the client says now is no longer about authentication.
     Authenticated,
 }
@@ -84,8 +87,9 @@ impl Passthrough {
             BackendMessage::Authentication(Authentication::Ok) => {
                 self.phase = Phase::Authenticated;
             }
-            BackendMessage::Authentication(Authentication::Sasl { .. }) => {
-                self.phase = Phase::SaslOffered;
+            BackendMessage::Authentication(Authentication::Sasl { mechanisms }) => {
+                let plus = mechanisms.contains("SCRAM-SHA-256-PLUS");
+                self.phase = Phase::SaslOffered { plus };
             }
             BackendMessage::ErrorResponse(fields) => {
                 self.error = Some(fields.sqlstate().unwrap_or_default().into());
@@ -106,9 +110,9 @@ impl Passthrough {
     /// # Errors
     /// The message must not be passed on.
     pub fn client_message(&mut self, message: &Message) -> Result<(), ClientMessageError> {
-        if self.phase != Phase::SaslOffered {
+        let Phase::SaslOffered { plus } = self.phase else {
             return Ok(());
-        }
+        };
         self.phase = Phase::Asking;
         if self.binding == ChannelBinding::Holds {
             return Ok(());
@@ -118,8 +122,10 @@ impl Passthrough {
             return Ok(());
         };
         match Gs2Flag::parse(response)? {
-            Gs2Flag::NotOffered | Gs2Flag::Used(_) => Err(ClientMessageError::ChannelBindingBroken),
-            Gs2Flag::NotSupported => Ok(()),
+            Gs2Flag::Used(_) => Err(ClientMessageError::ChannelBindingBroken),
+            // A lie only if it was offered; a pooler with TLS and without PLUS takes it for true.
+            Gs2Flag::NotOffered if plus => Err(ClientMessageError::ChannelBindingBroken),
+            Gs2Flag::NotOffered | Gs2Flag::NotSupported => Ok(()),
         }
     }
 
@@ -192,6 +198,15 @@ mod tests {
         offered(ChannelBinding::Broken)
             .client_message(&answer)
             .unwrap();
+    }
+
+    #[test]
+    fn t19_a_backend_that_offers_no_channel_binding_takes_a_client_that_says_so() {
+        let mut login = Passthrough::new(ChannelBinding::Broken);
+        let sasl = message(&authentication_sasl(&["SCRAM-SHA-256"]));
+        login.backend_message(&sasl).unwrap();
+        let answer = sasl_initial_response(b"y,,n=,r=x");
+        login.client_message(&answer).unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
@@ -16,14 +16,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{Backend, BackendConnection, BackendPeer, DialError, Tls, Way};
 use crate::address::{BackendAddr, Host};
-use crate::relay::BackendStream;
+use crate::relay::{BackendStream, tune};
 
 /// SSLRequest: its length, 8, and its code, 80877103 (PostgreSQL, message formats).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-
-/// When an idle connection is first probed, and how long after an unanswered probe the next goes out.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// See [`Backend::dial`], and [`Backend::dial_again`] for `peer`.
 pub(super) async fn dial(
@@ -178,11 +174,7 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    tune(&stream)?;
     Ok(stream)
 }
 

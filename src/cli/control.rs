@@ -91,7 +91,8 @@ impl RunningGate {
             .enable_all()
             .build()
             .map_err(|error| self.failed(error))?;
-        let answer = runtime.block_on(timeout(PATIENCE, self.exchange(request)));
+        // The timeout's clock is the runtime's, so it is made inside.
+        let answer = runtime.block_on(async { timeout(PATIENCE, self.exchange(request)).await });
         let (status, body) = answer.map_err(|_| self.failed("it takes too long"))??;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(|error| self.failed(error)),

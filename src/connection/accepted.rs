@@ -10,6 +10,7 @@ use crate::gate::limits::{Limits, LoginSlot, OverLimit};
 use crate::id::ProjectName;
 use crate::project::Projects;
 use crate::refusal::Refusal;
+use crate::relay::tune;
 
 /// What the listener gives: a socket, and whom it is for.
 #[derive(Debug)]
@@ -50,8 +51,8 @@ impl Accepted {
         if projects.common().deny.contains(client) {
             return Err(Refusal::DenyListed);
         }
-        // A reply is small and a client waits for it: never hold one back (Nagle).
-        drop(socket.set_nodelay(true));
+        // On a socket that is dead already it fails, as will whatever comes next.
+        drop(tune(&socket));
         let now = Instant::now();
         let (slot, over) = match limits.login(client, now) {
             Ok(slot) => (Some(slot), None),

@@ -1,7 +1,12 @@
 //! [`Admitted`]: server_name or the listener names a project whose rules admit the client; or no
 //! project is named yet, and the StartupMessage still may.
+//!
+//! A client that is to be refused goes on as well if it is to read why: through TLS, where it can be
+//! told so (T7), and up to the StartupMessage, so that who is denied by a project and who asks for
+//! one that doesn't exist go the same way, in the same time (T29).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -12,8 +17,9 @@ use tokio_rustls::StartHandshake;
 use super::facts::Facts;
 use super::greeted::Greeted;
 use super::refused::{Channel, Refused};
-use crate::address::{ClientAddr, HostName};
+use crate::address::ClientAddr;
 use crate::gate::limits::{Limits, SessionSlot};
+use crate::id::ProjectName;
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 
@@ -24,14 +30,16 @@ pub(super) struct Admitted {
     pub(super) standing: Standing,
 }
 
-/// Whether a project has admitted the client yet.
+/// Where the client stands with the project that it has named so far.
 pub(super) enum Standing {
-    /// It has.
-    Admitted(Admission),
-    /// No server_name was sent: the StartupMessage may name a project, else the default one decides.
+    /// The project's rules admit it.
+    Admitted(Arc<Project>),
+    /// It has named none: the StartupMessage may, else the default project decides.
     Unnamed,
-    /// The server_name is not ours: the StartupMessage may still name a project.
-    Unknown(HostName),
+    /// Not by this server_name; but the StartupMessage may name another project.
+    NotHere(Refusal),
+    /// In no way.
+    Refused(Refusal),
 }
 
 /// Proof that a project's rules admit the client, and its place among the sessions.
@@ -42,21 +50,21 @@ pub(super) struct Admission {
     pub(super) _slot: SessionSlot,
 }
 
-/// Who decides on admission: the rules and limits in force at this moment.
+/// Who decides on admission: the rules and limits in force.
 pub(super) struct Admissions<'a> {
     /// The projects.
-    pub projects: &'a Projects,
+    pub(super) projects: &'a Projects,
     /// The limits.
-    pub limits: &'a Arc<Limits>,
+    pub(super) limits: &'a Arc<Limits>,
     /// Whether the process is about to stop.
-    pub draining: bool,
+    pub(super) draining: &'a AtomicBool,
 }
 
 impl Greeted {
     /// Decides on the client where the ClientHello or the listener says for which project.
     ///
     /// # Errors
-    /// The rules or a limit are against it.
+    /// The rules or a limit are against it, and it is not to be told.
     pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
         let Self {
             handshake,
@@ -65,87 +73,68 @@ impl Greeted {
         } = self;
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
-        let pinned = pinned.as_ref().and_then(|name| by.projects.by_name(name));
-        let project = named.or(pinned);
+        let project = named.or_else(|| by.projects.by_name(pinned.as_ref()?));
         let tls = project.map_or_else(|| by.projects.tls_without_project(), |known| &known.tls);
-        let tls = Arc::clone(tls);
-        if let Some(over) = over {
-            // That this may be explained was settled at accept.
-            let channel = Channel::Hello(Box::new(handshake), tls);
-            return Err(Refused::new(Refusal::TooMany(over), channel));
-        }
-        match by.stand(named, pinned, facts) {
-            Ok(standing) => Ok(Admitted {
+        let standing = match (over, pinned) {
+            (Some(over), _) => Standing::Refused(Refusal::TooMany(over)),
+            (None, Some(pinned)) => by.stand_at(&pinned, named, facts),
+            (None, None) => by.stand(named, facts),
+        };
+        match standing {
+            Standing::NotHere(refusal) | Standing::Refused(refusal)
+                if !by.tells(project, facts.client) =>
+            {
+                Err(Refused::new(refusal, Channel::Closed))
+            }
+            standing @ (Standing::Admitted(_)
+            | Standing::Unnamed
+            | Standing::NotHere(_)
+            | Standing::Refused(_)) => Ok(Admitted {
                 handshake,
-                tls,
+                tls: Arc::clone(tls),
                 standing,
             }),
-            Err(refusal) if by.explain(project, facts.client) => Err(Refused::new(
-                refusal,
-                Channel::Hello(Box::new(handshake), tls),
-            )),
-            Err(refusal) => Err(Refused::new(refusal, Channel::Closed)),
         }
     }
 }
 
 impl Admissions<'_> {
-    fn stand(
-        &self,
-        named: Option<&Arc<Project>>,
-        pinned: Option<&Arc<Project>>,
-        facts: &mut Facts,
-    ) -> Result<Standing, Refusal> {
-        match (named, pinned) {
-            (Some(named), Some(pinned)) if named.name != pinned.name => {
-                // Decided on first, so that who is denied learns nothing of other projects (T29).
-                self.decide(
-                    pinned,
-                    facts.server_name.clone().map(Requested::Host),
-                    facts,
-                )?;
-                Err(Refusal::ProjectConflict)
-            }
-            (Some(project), _) | (None, Some(project)) => {
-                let requested = facts.server_name.clone().map(Requested::Host);
-                self.admit(project, requested, facts)
-                    .map(Standing::Admitted)
-            }
-            (None, None) => match facts.server_name.clone() {
-                None => Ok(Standing::Unnamed),
-                // Who asks for an unknown project pays for the explanation where who is denied by
-                // a known one does, so that running out of it tells nothing (T29).
-                Some(host) if self.explain(None, facts.client) => Ok(Standing::Unknown(host)),
-                Some(host) => Err(unknown(host.into(), facts)),
+    /// Where the client stands by its server_name.
+    fn stand(&self, named: Option<&Arc<Project>>, facts: &mut Facts) -> Standing {
+        match (named, facts.server_name.clone()) {
+            (None, None) => Standing::Unnamed,
+            (None, Some(host)) => Standing::NotHere(unknown(host.into(), facts)),
+            (Some(project), host) => match self.decide(project, host.map(Requested::Host), facts) {
+                Ok(()) => Standing::Admitted(Arc::clone(project)),
+                Err(refusal) => Standing::NotHere(refusal),
             },
         }
     }
 
-    /// Admits the client to `project`, which it `requested` in these words.
-    ///
-    /// # Errors
-    /// The rules or a limit are against it, or the process is about to stop.
-    pub(super) fn admit(
+    /// Where the client stands at a listener that serves one project.
+    fn stand_at(
         &self,
-        project: &Arc<Project>,
-        requested: Option<Requested>,
+        pinned: &ProjectName,
+        named: Option<&Arc<Project>>,
         facts: &mut Facts,
-    ) -> Result<Admission, Refusal> {
-        self.decide(project, requested, facts)?;
-        if self.draining {
-            return Err(Refusal::Draining);
+    ) -> Standing {
+        let requested = facts.server_name.clone().map(Requested::Host);
+        let Some(project) = self.projects.by_name(pinned) else {
+            // It has been removed, which opens the way to no other.
+            let requested = requested.unwrap_or_else(|| pinned.clone().into());
+            return Standing::Refused(unknown(requested, facts));
+        };
+        match self.decide(project, requested, facts) {
+            Err(refusal) => Standing::Refused(refusal),
+            // Said only to whom the listener's project admits, lest others learn of the name (T29).
+            Ok(()) if named.is_some_and(|named| named.name != *pinned) => {
+                Standing::Refused(Refusal::ProjectConflict)
+            }
+            Ok(()) => Standing::Admitted(Arc::clone(project)),
         }
-        let slot = self
-            .limits
-            .session(&project.name, project.max_sessions, facts.client)
-            .map_err(Refusal::TooMany)?;
-        Ok(Admission {
-            project: Arc::clone(project),
-            _slot: slot,
-        })
     }
 
-    /// Decides by the rules of `project`.
+    /// Decides by the rules of `project`, which the client `requested` in these words.
     ///
     /// # Errors
     /// They are against the client.
@@ -174,9 +163,30 @@ impl Admissions<'_> {
         Ok(())
     }
 
-    /// Whether a refusal by `project`, or by none, is to be explained to the client: if so, one
-    /// explanation of its budget is spent.
-    fn explain(&self, project: Option<&Arc<Project>>, client: ClientAddr) -> bool {
+    /// Takes a place among the sessions of `project`, whose rules admit the client.
+    ///
+    /// # Errors
+    /// There is none left, or the process is about to stop.
+    pub(super) fn enter(
+        &self,
+        project: Arc<Project>,
+        client: ClientAddr,
+    ) -> Result<Admission, Refusal> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::Draining);
+        }
+        let slot = self
+            .limits
+            .session(&project.name, project.max_sessions, client)
+            .map_err(Refusal::TooMany)?;
+        Ok(Admission {
+            project,
+            _slot: slot,
+        })
+    }
+
+    /// Whether a client that `project`, or none, refuses is to go on to where it can be told why.
+    fn tells(&self, project: Option<&Arc<Project>>, client: ClientAddr) -> bool {
         match self.style(project) {
             RefusalStyle::Explain => self.limits.may_explain(client, Instant::now()),
             RefusalStyle::Drop => false,

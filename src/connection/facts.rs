@@ -69,6 +69,9 @@ pub(super) struct TlsFacts {
     pub(super) group: Option<rustls::NamedGroup>,
 }
 
+/// PostgreSQL cuts names to this length, in bytes (`NAMEDATALEN` less its terminator).
+const NAME_LENGTH: usize = 63;
+
 impl Facts {
     /// Those of a connection just accepted.
     pub(super) fn new(client: ClientAddr) -> Self {
@@ -92,7 +95,10 @@ impl Facts {
 
     /// Notes whose session it is to be, as text: a role's name may be any bytes (T11).
     pub(super) fn name_session(&mut self, startup: &StartupMessage) {
-        let text = |name: &[u8]| String::from_utf8_lossy(name).into();
+        let text = |name: &[u8]| {
+            let kept = name.get(..NAME_LENGTH).unwrap_or(name);
+            String::from_utf8_lossy(kept).into()
+        };
         self.user = startup.user().map(text);
         self.database = startup.database().map(text);
     }

@@ -1,26 +1,21 @@
 //! [`Refused`]: a login that ended, and the way on which the client can still be told why.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::StartHandshake;
 
-use super::greeted::read_startup_packet;
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
-use crate::wire::startup::StartupPacket;
 
 /// The fatal alert `no_application_protocol`, in clear: it comes before any key is agreed on (RFC
 /// 8446 section 6, RFC 7301 section 3.2).
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 120];
 
-/// How long an answer may take, a TLS handshake before it included.
+/// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the client has to take the answer and close. Closing with unread bytes of the client
@@ -46,8 +41,6 @@ pub(super) enum Channel {
     Alerted(TcpStream),
     /// The socket, where the alert `no_application_protocol` is due.
     NoApplicationProtocol(TcpStream),
-    /// A TLS handshake to finish first, so that the answer can be read (T7, T13).
-    Hello(Box<StartHandshake<TcpStream>>, Arc<ServerConfig>),
     /// TLS.
     Secured(Box<ClientStream>),
 }
@@ -55,6 +48,11 @@ pub(super) enum Channel {
 impl Refused {
     pub(super) const fn new(refusal: Refusal, channel: Channel) -> Self {
         Self { refusal, channel }
+    }
+
+    /// The end of a client that did not even say hello.
+    pub(super) const fn unheard() -> Self {
+        Self::new(Refusal::LoginTimedOut, Channel::Closed)
     }
 
     /// Tells the client, as far as it can be told and is to be, and closes.
@@ -77,15 +75,6 @@ async fn tell(channel: Channel, refusal: &Refusal) -> io::Result<()> {
         Channel::Alerted(socket) => part(socket, Bytes::new()).await,
         Channel::NoApplicationProtocol(socket) => {
             part(socket, Bytes::from_static(&NO_APPLICATION_PROTOCOL)).await
-        }
-        Channel::Hello(handshake, tls) => {
-            let mut client = handshake.into_stream(tls).await?;
-            // libpq reads an answer only once it has sent its StartupMessage.
-            match read_startup_packet(&mut client).await {
-                Ok(StartupPacket::Startup(_)) => part(client, fatal.unwrap_or_default()).await,
-                // A cancel is never answered (T9), and what is no StartupMessage has no reader.
-                Ok(_) | Err(_) => part(client, Bytes::new()).await,
-            }
         }
         Channel::Secured(client) => part(*client, fatal.unwrap_or_default()).await,
     }

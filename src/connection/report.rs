@@ -2,8 +2,9 @@
 //! count of each. Metadata only (T34), and nothing at all of health checks (T33).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::Gate;
 use super::facts::Facts;
 use crate::metrics::{CancelResult, Metrics, OpenSession, ProjectMetrics};
 use crate::project::Projects;
@@ -65,7 +66,8 @@ pub(super) fn cancelled(metrics: &Metrics, facts: &Facts) {
     line!(info, facts, "cancel forwarded");
 }
 
-pub(super) fn refused(metrics: &Metrics, projects: &Projects, refusal: &Refusal, facts: &Facts) {
+pub(super) fn refused(gate: &Gate, projects: &Projects, refusal: &Refusal, facts: &Facts) {
+    let metrics = &gate.metrics;
     let reason = refusal.reason();
     if reason == Reason::Probe {
         return;
@@ -86,12 +88,28 @@ pub(super) fn refused(metrics: &Metrics, projects: &Projects, refusal: &Refusal,
             Fault::Backend => CancelResult::Failed,
         });
     }
+    let Some(suppressed) = gate.throttle.let_through(reason, Instant::now()) else {
+        return;
+    };
+    let suppressed = (suppressed > 0).then_some(suppressed);
     let (why, reason) = (tracing::field::display(refusal), reason.label());
     match refusal.fault() {
-        Fault::Client => line!(info, facts, "login refused", reason = reason, why = why),
-        Fault::Backend | Fault::Gate => {
-            line!(warn, facts, "login failed", reason = reason, why = why);
-        }
+        Fault::Client => line!(
+            info,
+            facts,
+            "login refused",
+            reason = reason,
+            why = why,
+            suppressed = suppressed,
+        ),
+        Fault::Backend | Fault::Gate => line!(
+            warn,
+            facts,
+            "login failed",
+            reason = reason,
+            why = why,
+            suppressed = suppressed,
+        ),
     }
 }
 

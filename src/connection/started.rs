@@ -1,5 +1,8 @@
 //! [`Started`]: the StartupMessage is read, and a project has admitted the client.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::admitted::{Admission, Admissions, Standing, unknown};
 use super::cancelled::{Cancel, Waiting};
 use super::facts::Facts;
@@ -7,7 +10,7 @@ use super::greeted::read_startup_packet;
 use super::refused::{Channel, Refused};
 use super::secured::Secured;
 use crate::id::ProjectName;
-use crate::project::RefusalStyle;
+use crate::project::{Project, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 use crate::relay::ClientStream;
 use crate::wire::ProtocolViolation;
@@ -64,17 +67,7 @@ impl Secured {
                 admission,
                 startup,
             }))),
-            Err(refusal) => {
-                let project = facts
-                    .project
-                    .as_ref()
-                    .and_then(|name| by.projects.by_name(name));
-                let channel = match by.style(project) {
-                    RefusalStyle::Explain => Channel::Secured(Box::new(client)),
-                    RefusalStyle::Drop => Channel::Closed,
-                };
-                Err(Refused::new(refusal, channel))
-            }
+            Err(refusal) => Err(Refused::new(refusal, by.channel(client, facts))),
         }
     }
 }
@@ -87,28 +80,51 @@ impl Admissions<'_> {
         startup: &StartupMessage,
         facts: &mut Facts,
     ) -> Result<Admission, Refusal> {
-        let option = startup
-            .portcullis_project()
-            .map_err(Refusal::ProtocolViolation)?;
-        match (standing, option) {
-            (Standing::Admitted(admission), Some(name)) if admission.project.name != name => {
-                Err(Refusal::ProjectConflict)
+        let option = startup.portcullis_project();
+        let option = option.map_err(Refusal::ProtocolViolation)?;
+        let project = match (standing, option) {
+            (Standing::Refused(refusal), _) | (Standing::NotHere(refusal), None) => {
+                return Err(refusal);
             }
-            (Standing::Admitted(admission), _) => Ok(admission),
-            (Standing::Unnamed | Standing::Unknown(_), Some(name)) => self.admit_by(&name, facts),
-            (Standing::Unknown(host), None) => Err(unknown(host.into(), facts)),
+            (Standing::Admitted(project), Some(name)) if project.name != name => {
+                return Err(Refusal::ProjectConflict);
+            }
+            (Standing::Admitted(project), _) => project,
+            (Standing::Unnamed | Standing::NotHere(_), Some(name)) => {
+                self.admit_by(&name, facts)?
+            }
             (Standing::Unnamed, None) => {
                 let project = self.projects.default_project().ok_or(Refusal::NoProject)?;
-                self.admit(project, None, facts)
+                self.decide(project, None, facts)?;
+                Arc::clone(project)
             }
-        }
+        };
+        self.enter(project, facts.client)
     }
 
-    fn admit_by(&self, name: &ProjectName, facts: &mut Facts) -> Result<Admission, Refusal> {
-        let requested = Requested::Project(name.clone());
-        match self.projects.by_name(name) {
-            Some(project) => self.admit(project, Some(requested), facts),
-            None => Err(unknown(requested, facts)),
+    /// The project that the StartupMessage names, if it admits the client. A refusal names what the
+    /// client named first, so that it doesn't tell whether that exists (T29).
+    fn admit_by(&self, name: &ProjectName, facts: &mut Facts) -> Result<Arc<Project>, Refusal> {
+        let host = facts.server_name.clone().map(Requested::Host);
+        let requested = host.unwrap_or_else(|| name.clone().into());
+        let Some(project) = self.projects.by_name(name) else {
+            return Err(unknown(requested, facts));
+        };
+        self.decide(project, Some(requested), facts)?;
+        Ok(Arc::clone(project))
+    }
+
+    /// The way on which a client inside TLS is told of a refusal, if it is to be told.
+    fn channel(&self, client: ClientStream, facts: &Facts) -> Channel {
+        let name = facts.project.as_ref();
+        let project = name.and_then(|name| self.projects.by_name(name));
+        match self.style(project) {
+            RefusalStyle::Explain => {
+                // Paid for here, at the end, where it is sure to be given.
+                self.limits.explained(facts.client, Instant::now());
+                Channel::Secured(Box::new(client))
+            }
+            RefusalStyle::Drop => Channel::Closed,
         }
     }
 }

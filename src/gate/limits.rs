@@ -188,10 +188,18 @@ impl Limits {
         })
     }
 
-    /// Whether a refusal of the client may be explained to it: if so, that is one less of its
-    /// source's explanations, which come back evenly over a minute.
+    /// Whether a refusal of the client may be explained to it. The explanation is spent when it is
+    /// given: [`Self::explained`].
     #[must_use]
     pub fn may_explain(&self, client: ClientAddr, now: Instant) -> bool {
+        let mut state = self.lock();
+        let now = state.clock.read(now);
+        state.explanations.can_spend(client.into(), now)
+    }
+
+    /// Spends one of the explanations of the client's source, which come back evenly over a minute.
+    /// False if there was none left, as when several were found due at the same time.
+    pub fn explained(&self, client: ClientAddr, now: Instant) -> bool {
         let mut state = self.lock();
         let now = state.clock.read(now);
         state.explanations.spend(client.into(), now)

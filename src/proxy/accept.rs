@@ -14,6 +14,9 @@ use crate::id::ProjectName;
 /// How long to leave the kernel alone after it could not give us a connection.
 const BACKOFF: Duration = Duration::from_millis(20);
 
+/// EMFILE and ENFILE: the process, or the system, has no descriptor left (accept(2)).
+const FILES_ARE_SHORT: [Option<i32>; 2] = [Some(24), Some(23)];
+
 /// How often the same trouble is worth a line.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,15 +41,18 @@ pub(super) async fn accept_loop(
             // The client left before its turn came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
+                let files_are_short = FILES_ARE_SHORT.contains(&error.raw_os_error());
                 if logged.is_none_or(|at| at.elapsed() > LOG_EVERY) {
                     logged = Some(Instant::now());
-                    tracing::error!(
-                        %error,
-                        "cannot accept connections; if files are short, raise LimitNOFILE or ulimit -n"
-                    );
+                    let todo = if files_are_short {
+                        "raise LimitNOFILE or ulimit -n"
+                    } else {
+                        ""
+                    };
+                    tracing::error!(%error, todo, "cannot accept connections");
                 }
                 // Those who wait are told at once, however many they are; the workers come first.
-                if spare.shed(&listener).await {
+                if files_are_short && spare.shed(&listener).await {
                     tokio::task::yield_now().await;
                 } else {
                     sleep(BACKOFF).await;

@@ -1,10 +1,10 @@
-//! The drain: nobody is let in any more, the sessions get time to end, and then they are ended (T32).
+//! The drain: nobody is let in any more, who is in gets time to end, and then is ended (T32).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Order;
 use crate::connection::Gate;
@@ -13,32 +13,48 @@ use crate::revocation;
 /// How long the cut sessions have to send their last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Returns once every session has ended, at the latest shortly after `limit`, or after another
-/// order to stop.
-pub(super) async fn drain(gate: &Gate, limit: Duration, orders: &mut mpsc::Receiver<Order>) {
+/// Returns once every connection has ended, at the latest shortly after the drain's time is over, or
+/// after another order to stop. What the rules say of live sessions holds until then.
+pub(super) async fn drain(gate: &Gate, orders: &mut mpsc::Receiver<Order>) {
     gate.draining.store(true, Ordering::Relaxed);
+    let limit = gate.projects.load().common().drain_timeout;
     tracing::info!(sessions = gate.sessions.len(), ?limit, "draining");
-    let told_again = async {
-        while let Some(order) = orders.recv().await {
-            if order == Order::Stop {
-                return;
-            }
-        }
-        std::future::pending().await
-    };
     tokio::select! {
-        _ = timeout(limit, gate.sessions.emptied()) => {}
-        () = told_again => {}
+        () = gate.open.emptied() => {}
+        () = time_is_over(gate) => {}
+        () = told_again(orders) => {}
     }
     let cut = gate.sessions.cut(|_| Some(revocation::drained()));
     if cut > 0 {
         tracing::info!(sessions = cut, "ending the sessions that are left");
-        if timeout(LAST_WORDS, gate.sessions.emptied()).await.is_err() {
-            tracing::warn!(
-                sessions = gate.sessions.len(),
-                "sessions did not end in time"
-            );
-        }
+    }
+    if timeout(LAST_WORDS, gate.open.emptied()).await.is_err() {
+        tracing::warn!(
+            connections = gate.open.count(),
+            "connections did not end in time"
+        );
     }
     tracing::info!("stopped");
+}
+
+/// The drain's time, which a reload may change meanwhile.
+async fn time_is_over(gate: &Gate) {
+    let began = Instant::now();
+    loop {
+        let over = began + gate.projects.load().common().drain_timeout;
+        if over <= Instant::now() {
+            return;
+        }
+        sleep_until(over).await;
+    }
+}
+
+async fn told_again(orders: &mut mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        if order == Order::Stop {
+            return;
+        }
+    }
+    // Nobody can tell any more.
+    std::future::pending().await
 }

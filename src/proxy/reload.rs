@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
 
 use super::review::Changed;
+use crate::admin::Readiness;
 use crate::config::{Config, SourceFile};
 use crate::connection::Gate;
 use crate::project::Projects;
@@ -18,7 +20,7 @@ use crate::store::watch::Watch;
 /// was asleep when it was due.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// How long to wait before a renewal that failed is tried again.
+/// The least time between two renewals.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Where the configuration comes from.
@@ -33,12 +35,24 @@ pub enum Origin {
 /// Keeps the projects in force true to the configuration and the clock.
 pub(super) struct Reloader {
     gate: Arc<Gate>,
+    /// The configuration that was put in force last.
     config: Config,
     origin: Origin,
     builder: Builder,
     watch: Option<Watch>,
-    retry: bool,
+    /// When certificates were last made anew, or it was tried.
+    renewed: Option<Instant>,
+    /// What is wrong with the last change that was asked for.
+    trouble: Option<String>,
     changed: Changed,
+}
+
+/// What happens to what is in force.
+enum Change {
+    /// A file that the configuration names has changed.
+    File,
+    /// A leaf is due for renewal.
+    Clock,
 }
 
 impl Reloader {
@@ -60,17 +74,34 @@ impl Reloader {
             origin,
             builder,
             watch,
-            retry: false,
+            renewed: None,
+            trouble: None,
             changed,
         }
     }
 
-    /// Waits for the next thing that changes what is in force, and puts the change in force: a file
-    /// was written, a leaf is due for renewal.
-    ///
-    /// Dropping the future while it waits loses nothing: what it waited for is waited for again. It
-    /// may be dropped later only for a reload, or for good.
-    pub(super) async fn next_change(&mut self) {
+    /// Puts every change in force, for as long as the task lives. Trouble with one is told by
+    /// `readiness`, too: sessions are served as before, but not as they are meant to be (T31).
+    pub(super) async fn run(
+        mut self,
+        mut asked: mpsc::Receiver<()>,
+        readiness: watch::Sender<Readiness>,
+    ) {
+        loop {
+            // Only waiting is given up for the other branch, never a change half made.
+            tokio::select! {
+                Some(()) = asked.recv() => self.reload("SIGHUP").await,
+                change = self.next_change() => match change {
+                    Change::File => self.reload("the file changed").await,
+                    Change::Clock => self.renew().await,
+                }
+            }
+            let notes = self.trouble.iter().cloned().collect();
+            readiness.send_modify(|readiness| readiness.notes = notes);
+        }
+    }
+
+    async fn next_change(&mut self) -> Change {
         let due = self.due();
         let changed = async {
             match &mut self.watch {
@@ -79,8 +110,8 @@ impl Reloader {
             }
         };
         tokio::select! {
-            () = changed => self.reload("the file changed").await,
-            () = tokio::time::sleep(due) => self.renew().await,
+            () = changed => Change::File,
+            () = tokio::time::sleep(due) => Change::Clock,
         }
     }
 
@@ -107,8 +138,7 @@ impl Reloader {
         }
         self.follow(&config.files);
         warn_of_restart(&self.config, &config);
-        self.config = config;
-        self.rebuild(because).await;
+        self.rebuild(config, because).await;
     }
 
     fn follow(&mut self, files: &[SourceFile]) {
@@ -121,26 +151,29 @@ impl Reloader {
     async fn renew(&mut self) {
         let now = Timestamp::now();
         let is_due = self.renewal().is_some_and(|at| at <= now);
-        if is_due {
-            self.rebuild("a certificate is due for renewal").await;
+        if is_due && self.wait_for_renewal().is_zero() {
+            self.renewed = Some(Instant::now());
+            self.rebuild(self.config.clone(), "a certificate is due for renewal")
+                .await;
         }
     }
 
-    async fn rebuild(&mut self, because: &str) {
+    async fn rebuild(&mut self, config: Config, because: &str) {
         let builder = self.builder.clone();
-        let config = self.config.clone();
+        let wanted = config.clone();
         let previous = self.gate.projects.load_full();
         let built =
-            tokio::task::spawn_blocking(move || builder.build(&config, Some(&previous))).await;
+            tokio::task::spawn_blocking(move || builder.build(&wanted, Some(&previous))).await;
         match built {
-            Ok(Ok(projects)) => self.put_in_force(projects, because),
+            Ok(Ok(projects)) => self.put_in_force(config, projects, because),
             Ok(Err(errors)) => self.failed(because, &errors.to_string()),
             Err(panic) => self.failed(because, &panic.to_string()),
         }
     }
 
-    fn put_in_force(&mut self, projects: Projects, because: &str) {
-        self.retry = false;
+    fn put_in_force(&mut self, config: Config, projects: Projects, because: &str) {
+        self.trouble = None;
+        self.config = config;
         self.gate.limits.set(self.config.limits);
         self.gate.projects.store(Arc::new(projects));
         self.gate.metrics.reloaded(true);
@@ -154,7 +187,8 @@ impl Reloader {
     }
 
     fn failed(&mut self, because: &str, error: &str) {
-        self.retry = true;
+        let first = error.lines().next().unwrap_or_default();
+        self.trouble = Some(format!("configuration not reloaded: {first}"));
         self.gate.metrics.reloaded(false);
         tracing::error!(because, error, "configuration not reloaded");
     }
@@ -170,14 +204,16 @@ impl Reloader {
 
     /// The time until then.
     fn due(&self) -> Duration {
-        let wait = self.renewal().map_or(LONGEST_WAIT, |next| {
-            Timestamp::now()
-                .duration_until(next)
-                .try_into()
-                .unwrap_or(Duration::ZERO)
-                .min(LONGEST_WAIT)
-        });
-        if self.retry { wait.max(RETRY) } else { wait }
+        let now = Timestamp::now();
+        let until = |at: Timestamp| now.duration_until(at).try_into().unwrap_or(Duration::ZERO);
+        let renewal = self.renewal().map_or(LONGEST_WAIT, until);
+        renewal.max(self.wait_for_renewal()).min(LONGEST_WAIT)
+    }
+
+    /// How long no certificate is to be made anew, so that one which can't be is not tried for ever.
+    fn wait_for_renewal(&self) -> Duration {
+        self.renewed
+            .map_or(Duration::ZERO, |at| RETRY.saturating_sub(at.elapsed()))
     }
 }
 

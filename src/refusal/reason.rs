@@ -147,6 +147,7 @@ impl Reason {
             | Self::UnknownProject
             | Self::NoProject
             | Self::ProjectConflict
+            | Self::TooMany
             | Self::RefusedByBackend
             | Self::ProtocolViolation
             | Self::UnsupportedProtocol
@@ -156,7 +157,7 @@ impl Reason {
             Self::BackendDown | Self::BackendTls | Self::BackendLost | Self::BackendViolation => {
                 Fault::Backend
             }
-            Self::TooMany | Self::ScramNeedsSameLeaf | Self::Draining => Fault::Gate,
+            Self::ScramNeedsSameLeaf | Self::Draining => Fault::Gate,
         }
     }
 

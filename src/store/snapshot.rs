@@ -78,7 +78,17 @@ impl Builder {
             deny: DenyList::new([("deny".into(), networks(&config.deny))]),
             tags,
             login_timeout: config.login_timeout,
-            refusal: RefusalStyle::Explain,
+            drain_timeout: config.drain_timeout,
+            // A name that is dropped must not differ from one that doesn't exist (T29).
+            refusal: if config
+                .projects
+                .values()
+                .any(|spec| spec.refusal == RefusalStyle::Drop)
+            {
+                RefusalStyle::Drop
+            } else {
+                RefusalStyle::Explain
+            },
             stranger_tls: self.stranger_tls(config)?,
         })
     }

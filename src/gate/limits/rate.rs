@@ -121,6 +121,15 @@ impl Rates {
         is_within
     }
 
+    /// Whether [`Self::spend`] would succeed. Changes nothing.
+    pub(super) fn can_spend(&mut self, source: Source, now: u64) -> bool {
+        let hash = self.key.hash_one(source);
+        let rate = self.rate;
+        let own = self.set_of(hash).iter().find(|(of, _)| *of == hash);
+        let owed = own.map_or(0, |(_, ends)| ends.saturating_sub(now));
+        owed.saturating_add(rate.cost) <= rate.most
+    }
+
     fn set_of(&mut self, hash: u64) -> &mut [Entry] {
         let [low, high, ..] = hash.to_le_bytes();
         let index = usize::from(u16::from_le_bytes([low, high]) % SETS);

@@ -165,13 +165,13 @@ fn all_addresses_of_an_ipv6_64_share_every_limit() {
     );
     assert_eq!(limits.cancel(one, now), Ok(()));
     assert_eq!(limits.cancel(two, now), Err(OverLimit::Cancels(1)));
-    assert!(limits.may_explain(one, now));
-    assert!(!limits.may_explain(two, now));
+    assert!(limits.explained(one, now));
+    assert!(!limits.explained(two, now));
 
     let _login = limits.login(next_door, now).unwrap();
     let _session = limits.session(&acme, 9, next_door).unwrap();
     assert_eq!(limits.cancel(next_door, now), Ok(()));
-    assert!(limits.may_explain(next_door, now));
+    assert!(limits.explained(next_door, now));
 }
 
 /// T28: behind a load balancer, one port after another of one client is still one source.
@@ -191,13 +191,13 @@ fn a_source_is_the_client_whatever_its_port() {
 fn the_eleventh_refusal_in_a_minute_is_not_explained() {
     let limits = limits(WIDE);
     let (a, now) = (client("203.0.113.9"), Instant::now());
-    let at = |seconds| limits.may_explain(a, now + Duration::from_secs(seconds));
+    let at = |seconds| limits.explained(a, now + Duration::from_secs(seconds));
     assert!((0..10).all(|_| at(0)));
     assert!(!at(0));
     assert!(!at(5));
     assert!(at(6));
     assert!(!at(6));
-    assert!(limits.may_explain(client("203.0.113.8"), now));
+    assert!(limits.explained(client("203.0.113.8"), now));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_budget_of_none_never_explains() {
     let now = Instant::now();
     for seconds in [0, 60, 3_600] {
         let later = now + Duration::from_secs(seconds);
-        assert!(!limits.may_explain(client("203.0.113.9"), later));
+        assert!(!limits.explained(client("203.0.113.9"), later));
     }
 }
 
@@ -222,7 +222,7 @@ fn cancel_requests_have_a_rate_of_their_own() {
     }
     assert_eq!(limits.cancel(a, now), Err(OverLimit::Cancels(20)));
     assert_eq!(limits.cancel(a, now + Duration::from_millis(50)), Ok(()));
-    assert!(limits.may_explain(a, now));
+    assert!(limits.explained(a, now));
     drop(limits.login(a, now).unwrap());
 }
 
@@ -259,20 +259,20 @@ fn lower_limits_let_nobody_new_in_and_throw_nobody_out() {
 fn new_rates_are_in_force_at_once() {
     let limits = limits(WIDE);
     let (a, now) = (client("203.0.113.9"), Instant::now());
-    assert!((0..10).all(|_| limits.may_explain(a, now)));
+    assert!((0..10).all(|_| limits.explained(a, now)));
     limits.set(LimitsSpec {
         cancels_per_second_per_source: 1,
         ..WIDE
     });
-    assert!(!limits.may_explain(a, now), "this rate is as it was");
+    assert!(!limits.explained(a, now), "this rate is as it was");
     assert_eq!(limits.cancel(a, now), Ok(()));
     assert_eq!(limits.cancel(a, now), Err(OverLimit::Cancels(1)));
     limits.set(LimitsSpec {
         refusals_explained_per_minute_per_source: 2,
         ..WIDE
     });
-    assert!(limits.may_explain(a, now) && limits.may_explain(a, now));
-    assert!(!limits.may_explain(a, now));
+    assert!(limits.explained(a, now) && limits.may_explain(a, now));
+    assert!(!limits.explained(a, now));
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn sources_that_have_gone_leave_nothing_behind() {
         let login = limits.login(client, now).unwrap();
         drop((limits.session(&acme, 1, client).unwrap(), login));
         assert_eq!(limits.cancel(client, now), Ok(()));
-        assert!(limits.may_explain(client, now));
+        assert!(limits.explained(client, now));
     }
     assert!(nothing_is_taken(&limits));
 }
