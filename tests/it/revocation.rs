@@ -50,8 +50,12 @@ fn t27_a_rule_that_expires_cuts_without_a_reload_and_its_backend_connection_clos
         peer.serve_queries();
         closed.lock().unwrap().send(()).unwrap();
     });
-    let gate = Gate::start(&[acme(&backend).set("allow", &in_seconds(5))]);
+    let gate = Gate::start(&[acme(&backend)]);
     let client = session(&gate);
+    reload(
+        &gate,
+        &Settings::new(&[acme(&backend).set("allow", &in_seconds(2))]),
+    );
     is_cut(client);
     is_closed.recv_timeout(crate::support::PATIENCE).unwrap();
     gate.connect("acme").refused(&alice()).assert_fatal("28000");
@@ -60,8 +64,12 @@ fn t27_a_rule_that_expires_cuts_without_a_reload_and_its_backend_connection_clos
 #[test]
 fn t27_a_rule_expires_on_time_after_a_reload_that_failed() {
     let backend = FakeBackend::welcoming();
-    let gate = Gate::start(&[acme(&backend).set("allow", &in_seconds(6))]);
+    let gate = Gate::start(&[acme(&backend)]);
     let client = session(&gate);
+    reload(
+        &gate,
+        &Settings::new(&[acme(&backend).set("allow", &in_seconds(3))]),
+    );
     let before = gate.log().len();
     gate.rewrite_text("what?");
     gate.log().wait_after(before, "not reloaded", |line| {

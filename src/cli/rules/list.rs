@@ -1,5 +1,6 @@
 //! `portcullis rules list`: every rule, where it is written, and how often it decided.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Failure, find, in_force, load};
-use crate::admin::control::RulesInForce;
+use crate::admin::control::{RuleHits, RulesInForce};
 use crate::cli::control::Unanswered;
 use crate::config::{ProjectSpec, RuleSpec};
 use crate::id::ProjectName;
@@ -69,6 +70,8 @@ pub(super) fn list(path: &Path, args: &ListArgs) -> Result<ExitCode, Failure> {
 
 fn listed(spec: &ProjectSpec, running: Option<&RulesInForce>) -> Listed {
     let now = Timestamp::now();
+    let hits = running.iter().flat_map(|running| &running.rules);
+    let hits = hits.map(|hits| (hits.id.as_str(), hits)).collect();
     Listed {
         project: spec.name.to_string(),
         revision: spec.revision().to_string(),
@@ -77,15 +80,15 @@ fn listed(spec: &ProjectSpec, running: Option<&RulesInForce>) -> Listed {
         rules: spec
             .rules
             .iter()
-            .map(|written| row(written, running, now))
+            .map(|written| row(written, &hits, now))
             .collect(),
     }
 }
 
-fn row(written: &RuleSpec, running: Option<&RulesInForce>, now: Timestamp) -> Row {
+fn row(written: &RuleSpec, hits: &HashMap<&str, &RuleHits>, now: Timestamp) -> Row {
     let RuleSpec { rule, place } = written;
     let (id, verdict) = (rule.id.to_string(), rule.verdict.to_string());
-    let hits = running.and_then(|running| running.rules.iter().find(|one| one.id == id));
+    let hits = hits.get(id.as_str());
     Row {
         hits: hits.map(|hits| hits.hits),
         last_hit: hits.and_then(|hits| hits.last_hit.clone()),
