@@ -17,10 +17,12 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Dependencies that only these modules may name.
-const CONFINED: [(&str, &[&str]); 12] = [
+const CONFINED: [(&str, &[&str]); 14] = [
     ("annotate_snippets", &["config", "store"]),
     ("axum", &["admin"]),
     ("clap", &["cli"]),
+    ("http_body_util", &["cli"]),
+    ("hyper", &["cli"]),
     ("notify", &["store"]),
     ("pgwire", &["wire"]),
     ("prometheus", &["metrics"]),
