@@ -54,4 +54,5 @@ pub mod relay;
 pub mod revocation;
 pub mod sessions;
 pub mod store;
+pub mod tls;
 pub mod wire;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first.
 const FLOORS: [&[&str]; 7] = [
-    &["address", "gate", "id", "relay", "wire"],
+    &["address", "gate", "id", "relay", "tls", "wire"],
     &["auth", "backend", "pki", "refusal"],
     &["cancel", "metrics", "project", "revocation", "sessions"],
     &["connection"],

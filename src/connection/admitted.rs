@@ -6,8 +6,6 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
-use tokio_rustls::StartHandshake;
 
 use super::facts::Facts;
 use super::greeted::Greeted;
@@ -16,10 +14,11 @@ use crate::address::{ClientAddr, HostName};
 use crate::gate::limits::{Limits, SessionSlot};
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
+use crate::tls::ClientHello;
 
 /// A connection that may go on with TLS.
 pub(super) struct Admitted {
-    pub(super) handshake: StartHandshake<TcpStream>,
+    pub(super) hello: ClientHello,
     pub(super) tls: Arc<ServerConfig>,
     pub(super) standing: Standing,
 }
@@ -59,7 +58,7 @@ impl Greeted {
     /// The rules or a limit are against it.
     pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
         let Self {
-            handshake,
+            hello,
             pinned,
             over,
         } = self;
@@ -71,19 +70,18 @@ impl Greeted {
         let tls = Arc::clone(tls);
         if let Some(over) = over {
             // That this may be explained was settled at accept.
-            let channel = Channel::Hello(Box::new(handshake), tls);
+            let channel = Channel::Hello(Box::new(hello), tls);
             return Err(Refused::new(Refusal::TooMany(over), channel));
         }
         match by.stand(named, pinned, facts) {
             Ok(standing) => Ok(Admitted {
-                handshake,
+                hello,
                 tls,
                 standing,
             }),
-            Err(refusal) if by.explain(project, facts.client) => Err(Refused::new(
-                refusal,
-                Channel::Hello(Box::new(handshake), tls),
-            )),
+            Err(refusal) if by.explain(project, facts.client) => {
+                Err(Refused::new(refusal, Channel::Hello(Box::new(hello), tls)))
+            }
             Err(refusal) => Err(Refused::new(refusal, Channel::Closed)),
         }
     }

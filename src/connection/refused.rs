@@ -9,11 +9,11 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::StartHandshake;
 
 use super::greeted::read_startup_packet;
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
+use crate::tls::ClientHello;
 use crate::wire::startup::StartupPacket;
 
 /// The fatal alert `no_application_protocol`, in clear: it comes before any key is agreed on (RFC
@@ -47,7 +47,7 @@ pub(super) enum Channel {
     /// The socket, where the alert `no_application_protocol` is due.
     NoApplicationProtocol(TcpStream),
     /// A TLS handshake to finish first, so that the answer can be read (T7, T13).
-    Hello(Box<StartHandshake<TcpStream>>, Arc<ServerConfig>),
+    Hello(Box<ClientHello>, Arc<ServerConfig>),
     /// TLS.
     Secured(Box<ClientStream>),
 }
@@ -78,8 +78,12 @@ async fn tell(channel: Channel, refusal: &Refusal) -> io::Result<()> {
         Channel::NoApplicationProtocol(socket) => {
             part(socket, Bytes::from_static(&NO_APPLICATION_PROTOCOL)).await
         }
-        Channel::Hello(handshake, tls) => {
-            let mut client = handshake.into_stream(tls).await?;
+        Channel::Hello(hello, tls) => {
+            let mut client = match hello.answer(tls).await {
+                Ok(client) => client,
+                // The alert is sent.
+                Err((_, socket)) => return part(socket, Bytes::new()).await,
+            };
             // libpq reads an answer only once it has sent its StartupMessage.
             match read_startup_packet(&mut client).await {
                 Ok(StartupPacket::Startup(_)) => part(client, fatal.unwrap_or_default()).await,
