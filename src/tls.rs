@@ -10,6 +10,9 @@ mod hello;
 mod stream;
 mod unbuffered;
 
+#[cfg(test)]
+mod tests;
+
 pub use hello::{ClientHello, NoClientHello};
 pub use stream::TlsStream;
 pub use unbuffered::{ClientSide, ServerSide, Side};

@@ -243,6 +243,18 @@ impl<S: Side> TlsStream<S> {
     }
 }
 
+#[cfg(test)]
+impl<S> TlsStream<S> {
+    pub(super) fn into_parts(self) -> (TcpStream, S) {
+        (self.socket, self.side)
+    }
+
+    /// Whether it holds memory for bytes on their way.
+    pub(super) fn holds_bytes(&self) -> bool {
+        self.held.capacity() > 0 || !self.plaintext.is_empty() || !self.ciphertext.is_empty()
+    }
+}
+
 /// A message that does not fit into one buffer is longer than rustls would take.
 const TOO_LONG: rustls::Error =
     rustls::Error::InvalidMessage(rustls::InvalidMessage::HandshakePayloadTooLarge);

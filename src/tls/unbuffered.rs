@@ -34,6 +34,13 @@ impl ClientSide {
     }
 }
 
+#[cfg(test)]
+impl ClientSide {
+    pub(super) fn into_connection(self) -> UnbufferedClientConnection {
+        self.0
+    }
+}
+
 /// What the two sides have in common.
 pub trait Side: Unpin {
     /// What rustls keeps for this side alone.
