@@ -36,7 +36,7 @@ enum Contender {
     Relay,
 }
 
-const CONTENDERS: [Contender; 3] = [
+const CONTENDERS: [Contender; 4] = [
     Contender::RawCopy,
     Contender::CipherAlone,
     Contender::CopyBidirectional,

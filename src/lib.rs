@@ -33,7 +33,7 @@
 //! | 4 spine | [`connection`] |
 //! | 3 binding | [`project`], [`sessions`], [`revocation`], [`cancel`], [`metrics`] |
 //! | 2 parts | [`pki`], [`backend`], [`auth`], [`refusal`] |
-//! | 1 words | [`wire`], [`gate`], [`relay`], [`address`], [`id`] |
+//! | 1 words | [`wire`], [`gate`], [`relay`], [`tls`], [`address`], [`id`] |
 
 pub mod address;
 pub mod admin;

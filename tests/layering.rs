@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Dependencies that only these modules may name.
-const CONFINED: [(&str, &[&str]); 12] = [
+const CONFINED: [(&str, &[&str]); 13] = [
     ("annotate_snippets", &["config", "store"]),
     ("axum", &["admin"]),
     ("clap", &["cli"]),
@@ -25,6 +25,7 @@ const CONFINED: [(&str, &[&str]); 12] = [
     ("pgwire", &["wire"]),
     ("prometheus", &["metrics"]),
     ("rcgen", &["pki"]),
+    ("rustls::unbuffered", &["tls"]),
     ("toml", &["config", "store"]),
     ("toml_edit", &["config", "store"]),
     ("tracing", &["cli", "connection", "proxy"]),

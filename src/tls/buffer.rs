@@ -191,7 +191,7 @@ mod tests {
         ) {
             let (mut queue, mut model) = (Queue::default(), VecDeque::new());
             for (step, (put, taken)) in steps.into_iter().enumerate() {
-                let bytes: Vec<u8> = (0..put).map(|at| (at * 7 + step) as u8).collect();
+                let bytes: Vec<u8> = (0..put).map(|at| (at * 7 + step).to_le_bytes()[0]).collect();
                 queue.push(&bytes);
                 model.extend(bytes);
                 queue.consume(taken);
