@@ -170,7 +170,7 @@ async fn backend() {
         tokio::spawn(async move {
             peer.set_nodelay(true)?;
             let mut buffer = [0; 1024];
-            peer.read(&mut buffer).await?;
+            let _startup = peer.read(&mut buffer).await?;
             peer.write_all(b"R\0\0\0\x08\0\0\0\0").await?;
             loop {
                 peer.write_all(READY).await?;

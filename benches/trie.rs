@@ -9,6 +9,11 @@
 //! structures alike, and the median batch is the figure. Builds take long, so they are timed by the
 //! time that the thread had a processor (`/proc/thread-self/schedstat`).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of a benchmark's own making"
+)]
+
 use std::collections::HashSet;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -83,9 +88,9 @@ fn print_table<N: Family>(size: usize, kinds: &[Questions<N>], rivals: &mut [Riv
         let figures: Vec<_> = rival.lookups.iter_mut().map(Figure::of).collect();
         let build = Figure::of(&mut rival.builds);
         let shown: Vec<_> = figures.iter().map(Figure::to_string).collect();
-        let bytes = rival.structure.bytes().map_or("-".into(), |bytes| {
-            format!("{:.1}", bytes as f64 / size as f64)
-        });
+        let per_prefix = |bytes| format!("{:.1}", bytes as f64 / size as f64);
+        let bytes = rival.structure.bytes().map(per_prefix);
+        let bytes = bytes.as_deref().unwrap_or("-");
         println!(
             "| {} | {} | {bytes} | {:.0} |",
             rival.structure.name(),
@@ -120,7 +125,7 @@ struct Figure {
 }
 
 impl Figure {
-    fn of(times: &mut Vec<f64>) -> Self {
+    fn of(times: &mut [f64]) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
         Self {

@@ -108,15 +108,15 @@ impl RunningGate {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
-        let stream =
-            UnixStream::connect(&self.socket)
-                .await
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                        Unanswered::Absent(shown(&self.socket))
-                    }
-                    _ => self.failed(error),
-                })?;
+        let nobody_listens = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        let connected = UnixStream::connect(&self.socket).await;
+        let stream = connected.map_err(|error| {
+            if nobody_listens.contains(&error.kind()) {
+                Unanswered::Absent(shown(&self.socket))
+            } else {
+                self.failed(error)
+            }
+        })?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(|error| self.failed(error))?;
         let connection = tokio::spawn(connection);

@@ -369,6 +369,10 @@ macro_rules! key {
             }
 
             #[inline]
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "an index has that many bits"
+            )]
             fn distance(self, first: Self, shift: u32) -> usize {
                 (self.saturating_sub(first) >> shift) as usize
             }
@@ -391,10 +395,18 @@ key!(
     u64,
     // Not a pair, which would take 16 bytes.
     [u32; 3],
-    |end: u64, value| [end as u32, (end >> 32) as u32, value],
+    |end, value| {
+        let [low, high] = words(end);
+        [low, high, value]
+    },
     |range: &[u32; 3]| u64::from(range[0]) | u64::from(range[1]) << 32,
     |range: &[u32; 3]| range[2]
 );
+
+#[expect(clippy::cast_possible_truncation, reason = "each half is 32 bits")]
+const fn words(end: u64) -> [u32; 2] {
+    [end as u32, (end >> 32) as u32]
+}
 
 /// The second IPv6 level: for each /64 with longer prefixes inside, the ranges of its last 64 bits.
 #[derive(Debug, Clone, Default)]
