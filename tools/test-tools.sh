@@ -44,6 +44,8 @@ install_python_clients() {
 install_node_clients() {
     local wanted=("$clients/package.json" "$clients/package-lock.json")
     up_to_date "$tools/node/stamp" "${wanted[@]}" && return
+    (($(node -p 'parseInt(process.versions.node)') >= 16)) ||
+        fail "Node 16 or newer is needed, and this is $(node --version)" "see https://nodejs.org"
     say "Installing Node clients into target/test-tools/node"
     rm -rf "$tools/node"
     mkdir -p "$tools/node"

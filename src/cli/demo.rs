@@ -71,6 +71,8 @@ fn demonstrate(args: &DemoArgs, out: &mut impl Write) -> Result<(), DemoError> {
     }
     invite(&gate, &password, out)?;
     wait(&mut gate)?;
+    drop(gate);
+    drop(cluster);
     writeln!(out, "\nStopped, and nothing is left behind.")?;
     Ok(())
 }

@@ -122,7 +122,7 @@ fn said(output: &Output) -> String {
 /// Shows what psql said, indented, in lines that fit a terminal.
 fn quote(out: &mut impl Write, words: &str) -> io::Result<()> {
     for line in words.trim_end().lines().flat_map(fold) {
-        writeln!(out, "     {line}")?;
+        writeln!(out, "     {}", line.trim_end())?;
     }
     writeln!(out)
 }
@@ -135,7 +135,9 @@ fn fold(line: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in line.split_inclusive(' ') {
         let last = lines.last().map_or(0, |last| last.chars().count());
-        if last > 0 && last + word.trim_end().chars().count() > WIDTH {
+        let width = word.trim_end().chars().count();
+        // Blanks where a line ends stay there: none begins with them.
+        if last > 0 && width > 0 && last + width > WIDTH {
             lines.push(String::new());
         }
         lines
@@ -172,6 +174,8 @@ mod tests {
         assert!(folded.len() > 1);
         assert!(folded.iter().all(|line| line.trim_end().len() <= WIDTH));
         assert_eq!(folded.concat(), line);
+        let parted = format!("{}  end", "x".repeat(WIDTH - 1));
+        assert_eq!(fold(&parted).last().map(String::as_str), Some("end"));
         assert_eq!(fold(""), [""]);
         assert_eq!(fold(&"x".repeat(200)), ["x".repeat(200)]);
     }
