@@ -1,7 +1,9 @@
 //! Who proves what to whom: authentication as the gate looks on at it ([`passthrough`]), or takes
-//! part in it.
+//! part in it ([`terminated`]).
 
 pub mod md5;
 pub mod passthrough;
 pub mod scram;
+pub mod terminated;
 pub mod userlist;
+pub mod verifiers;

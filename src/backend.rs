@@ -29,6 +29,7 @@ pub use tls::{BackendTls, InvalidSslMode, SslMode};
 pub struct Backend {
     addr: BackendAddr,
     way: Way,
+    is_trusted: bool,
     connect_timeout: Duration,
 }
 
@@ -84,9 +85,14 @@ impl Backend {
                 }
             }
         };
+        let is_trusted = match tls {
+            BackendTls::VerifyCa(_) | BackendTls::VerifyFull(_) => true,
+            BackendTls::Disable | BackendTls::Require(_) => matches!(way, Way::Unix { .. }),
+        };
         Ok(Self {
             addr,
             way,
+            is_trusted,
             connect_timeout,
         })
     }
@@ -95,6 +101,13 @@ impl Backend {
     #[must_use]
     pub const fn addr(&self) -> &BackendAddr {
         &self.addr
+    }
+
+    /// Whether nobody but the backend can be at the other end of what [`Self::dial`] gives, so that
+    /// a password can be said there: verified TLS, or a Unix socket.
+    #[must_use]
+    pub const fn is_trusted(&self) -> bool {
+        self.is_trusted
     }
 
     /// Connects, and finishes TLS as the project demands. A name is resolved anew each time, and all

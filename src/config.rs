@@ -1,5 +1,6 @@
 //! `proxy.toml`, read strictly: a typed [`Config`], or everything that is wrong with it at once.
 
+mod auth;
 mod effective;
 mod files;
 mod limits;
@@ -34,6 +35,7 @@ use reader::Reader;
 use section::{Section, nearest};
 use value::{At, Word, Words};
 
+pub use auth::AuthSpec;
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ControlSocket, ListenerSpec};

@@ -14,10 +14,12 @@ mod identity;
 mod issue;
 mod keystore;
 mod own;
+mod seed;
 mod server;
 
 pub use endpoint::tls_server_end_point;
 pub use error::PkiError;
 pub use identity::Identity;
 pub use keystore::{Keystore, ProjectKeystore};
+pub use seed::scram_seed;
 pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};

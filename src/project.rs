@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use crate::address::{Host, HostName};
+use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
 use crate::gate::deny_list::DenyList;
@@ -32,6 +33,8 @@ pub struct Project {
     pub policy: Policy,
     /// Where its sessions go.
     pub backend: Arc<Backend>,
+    /// Who proves what to whom.
+    pub auth: Auth,
     /// The certificate that it shows.
     pub identity: Identity,
     /// TLS with that certificate; this project's own, never shared (T14).
@@ -40,6 +43,18 @@ pub struct Project {
     pub max_sessions: u32,
     /// Its series, resolved once.
     pub metrics: Arc<ProjectMetrics>,
+}
+
+/// Who proves what to whom when a client logs in.
+#[derive(Debug)]
+pub enum Auth {
+    /// The client proves itself to the backend; the gate passes every message on as it came.
+    Passthrough,
+    /// The client proves itself to the gate by SCRAM, and with what the proof reveals the gate proves
+    /// itself to the backend.
+    Scram(Verifiers),
+    /// The client tells the gate its password, and with it the gate proves itself to the backend.
+    Password,
 }
 
 /// What becomes of clients whom a project's rules do not admit.
@@ -98,6 +113,8 @@ pub struct Common {
     pub refusal: RefusalStyle,
     /// TLS for those who name no project of ours, so that they can read why (T13).
     pub stranger_tls: Arc<ServerConfig>,
+    /// The certificate of that TLS.
+    pub stranger_identity: Identity,
 }
 
 impl Projects {
@@ -150,12 +167,14 @@ impl Projects {
         self.default.as_ref()
     }
 
-    /// TLS for a client of whom no project is known yet: the default project's, else a stranger's.
+    /// TLS for a client of whom no project is known yet, with its certificate: the default project's,
+    /// else a stranger's.
     #[must_use]
-    pub fn tls_without_project(&self) -> &Arc<ServerConfig> {
-        self.default
-            .as_ref()
-            .map_or(&self.common.stranger_tls, |project| &project.tls)
+    pub fn tls_without_project(&self) -> (&Arc<ServerConfig>, &Identity) {
+        match &self.default {
+            Some(project) => (&project.tls, &project.identity),
+            None => (&self.common.stranger_tls, &self.common.stranger_identity),
+        }
     }
 
     /// What holds for all projects.

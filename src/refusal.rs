@@ -4,6 +4,7 @@
 //! [`Refusal`] carries what was learnt about one connection; [`Reason`] is the table behind it,
 //! one row per reason.
 
+mod login;
 mod reason;
 
 use std::fmt;
@@ -13,6 +14,8 @@ use bytes::Bytes;
 
 pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
+use crate::auth::scram::ScramServerError;
+use crate::auth::terminated::Unanswerable;
 use crate::backend::DialError;
 use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
@@ -70,6 +73,24 @@ pub enum Refusal {
     },
     /// SCRAM would be bound to a certificate that the backend doesn't have (T19).
     ScramNeedsSameLeaf,
+    /// The client's password is wrong, or there is no such user: never told apart (T20, T29).
+    WrongPassword {
+        /// The user, as the client names it.
+        user: Box<str>,
+    },
+    /// The client sent an empty password.
+    EmptyPassword,
+    /// The client's SCRAM exchange failed otherwise.
+    Sasl(ScramServerError),
+    /// The client knows the password that the gate has a verifier of, and the backend has another.
+    StaleVerifier {
+        /// The user, as the client names it.
+        user: Box<str>,
+    },
+    /// The backend did not prove that it knows the user's verifier (T20).
+    BackendUnproved(Trouble),
+    /// The backend asks for a proof that the gate does not have, or won't give there.
+    BackendUnanswerable(Unanswerable),
     /// The client broke the protocol.
     ProtocolViolation(ProtocolViolation),
     /// The login took longer than it may (T6).
@@ -136,6 +157,11 @@ impl Refusal {
             Self::BackendViolation(_) => Reason::BackendViolation,
             Self::RefusedByBackend { .. } => Reason::RefusedByBackend,
             Self::ScramNeedsSameLeaf => Reason::ScramNeedsSameLeaf,
+            Self::WrongPassword { .. } | Self::EmptyPassword => Reason::WrongPassword,
+            Self::Sasl(error) => login::reason(*error),
+            Self::StaleVerifier { .. } => Reason::StaleVerifier,
+            Self::BackendUnproved(_) => Reason::BackendUnproved,
+            Self::BackendUnanswerable(_) => Reason::BackendUnanswerable,
             Self::ProtocolViolation(ProtocolViolation::UnsupportedVersion { .. }) => {
                 Reason::UnsupportedProtocol
             }
@@ -180,10 +206,22 @@ impl Refusal {
         Self::BackendViolation(Trouble::new(violation))
     }
 
-    /// See [`Reason::sqlstate`].
+    /// See [`Reason::sqlstate`]; of SCRAM's own errors, PostgreSQL's.
     #[must_use]
     pub const fn sqlstate(&self) -> Option<&'static str> {
+        if let Self::Sasl(error) = self {
+            return Some(error.sqlstate());
+        }
         self.reason().sqlstate()
+    }
+
+    /// What more the client may read.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        if let Self::Sasl(error) = self {
+            return error.detail();
+        }
+        None
     }
 
     /// See [`Reason::label`].
@@ -226,7 +264,8 @@ impl Refusal {
             Self::BackendDown(Trouble { reference, .. }) => {
                 format!("the database server can't be reached (reference {reference:08x})")
             }
-            Self::BackendTls(Trouble { reference, .. }) => {
+            Self::BackendTls(Trouble { reference, .. })
+            | Self::BackendUnproved(Trouble { reference, .. }) => {
                 format!("the database server can't be trusted (reference {reference:08x})")
             }
             Self::BackendLost(Trouble { reference, .. }) => {
@@ -235,6 +274,12 @@ impl Refusal {
             Self::BackendViolation(Trouble { reference, .. }) => {
                 format!("the database server broke the protocol (reference {reference:08x})")
             }
+            Self::WrongPassword { user } | Self::StaleVerifier { user } => {
+                format!("password authentication failed for user \"{user}\"")
+            }
+            Self::EmptyPassword => "empty password returned by client".into(),
+            Self::Sasl(error) => error.to_string(),
+            Self::BackendUnanswerable(asked) => asked.to_string(),
             Self::ProtocolViolation(violation) => violation.to_string(),
             Self::Probe
             | Self::DenyListed
@@ -257,11 +302,11 @@ impl Refusal {
     #[must_use]
     pub fn fatal(&self) -> Option<Bytes> {
         let (sqlstate, message) = (self.sqlstate()?, self.message());
-        let hint = self.hint();
+        let (detail, hint) = (self.detail(), self.hint());
         Some(encode::fatal(&FatalResponse {
             sqlstate,
             message: &message,
-            detail: None,
+            detail: detail.as_deref(),
             hint,
         }))
     }
@@ -276,7 +321,13 @@ impl fmt::Display for Refusal {
             Self::BackendDown(trouble)
             | Self::BackendTls(trouble)
             | Self::BackendLost(trouble)
-            | Self::BackendViolation(trouble) => write!(f, ": {}", trouble.detail),
+            | Self::BackendViolation(trouble)
+            | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail),
+            Self::StaleVerifier { .. } => f.write_str(": the backend has another verifier"),
+            Self::Sasl(error) => match error.detail() {
+                Some(detail) => write!(f, ": {detail}"),
+                None => Ok(()),
+            },
             Self::RefusedByBackend {
                 sqlstate: Some(sqlstate),
             } => write!(f, ": {sqlstate}"),
@@ -291,6 +342,9 @@ impl fmt::Display for Refusal {
             | Self::TooMany(_)
             | Self::RefusedByBackend { sqlstate: None }
             | Self::ScramNeedsSameLeaf
+            | Self::WrongPassword { .. }
+            | Self::EmptyPassword
+            | Self::BackendUnanswerable(_)
             | Self::ProtocolViolation(_)
             | Self::LoginTimedOut
             | Self::Draining

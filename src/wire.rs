@@ -12,6 +12,7 @@ pub mod encode;
 pub mod frontend;
 pub mod message;
 mod options;
+pub mod secret;
 pub mod startup;
 
 /// The peer sent what the protocol does not allow. The text is fit for the peer to read: of what

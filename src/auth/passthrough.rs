@@ -78,12 +78,25 @@ impl Passthrough {
         }
     }
 
+    /// Looks on at the end of a login, from behind AuthenticationOk.
+    #[must_use]
+    pub const fn authenticated() -> Self {
+        Self {
+            binding: ChannelBinding::Holds,
+            phase: Phase::Authenticated,
+            error: None,
+        }
+    }
+
     /// Notes what the backend says.
     ///
     /// # Errors
-    /// The message is malformed.
+    /// The message is malformed, or asks for a proof of identity when that is over (T20).
     pub fn backend_message(&mut self, message: &Message) -> Result<Event, ProtocolViolation> {
         match BackendMessage::parse(message)? {
+            BackendMessage::Authentication(_) if self.is_authenticated() => {
+                return Err(message.unexpected());
+            }
             BackendMessage::Authentication(Authentication::Ok) => {
                 self.phase = Phase::Authenticated;
             }

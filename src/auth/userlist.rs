@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::scram::{Verifier, VerifierError};
+use super::scram::{Iterations, Verifier, VerifierError};
 
 /// The verifiers of a file, by user.
 #[derive(Clone, Default)]
@@ -75,6 +75,21 @@ impl Userlist {
     #[must_use]
     pub fn get(&self, user: &[u8]) -> Option<Arc<Verifier>> {
         self.verifiers.get(user).cloned()
+    }
+
+    /// The iteration count that most verifiers have, the higher of two that are equally frequent;
+    /// none if there are no users.
+    #[must_use]
+    pub fn usual_iterations(&self) -> Option<Iterations> {
+        let mut counts: HashMap<_, usize> = HashMap::new();
+        for verifier in self.verifiers.values() {
+            let count = counts.entry(verifier.iterations()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let usual = counts
+            .into_iter()
+            .max_by_key(|(iterations, count)| (*count, iterations.count()));
+        usual.map(|(iterations, _)| iterations)
     }
 
     /// How many users there are.

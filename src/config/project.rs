@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::{self, AuthSpec};
 use super::files::SourceFile;
 use super::limits::LimitsSpec;
 use super::problem::Place;
@@ -19,7 +20,7 @@ use crate::id::ProjectName;
 use crate::project::{OnRevoke, RefusalStyle};
 
 /// A project as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ProjectSpec {
     /// Its name.
     pub name: ProjectName,
@@ -36,6 +37,8 @@ pub struct ProjectSpec {
     pub refusal: RefusalStyle,
     /// The PostgreSQL server behind it.
     pub backend: BackendSpec,
+    /// Who proves what to whom.
+    pub auth: AuthSpec,
     /// The user's own certificate, in place of one from the project's CA.
     pub certificate: Option<OwnCertificate>,
     /// Sessions at once, 1 to 1,000,000.
@@ -136,6 +139,7 @@ impl<'c> Projects<'c> {
         let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
         let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
         let backend = read_backend(section);
+        let auth = auth::read(section, backend.as_ref());
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(
             "max_sessions",
@@ -150,6 +154,7 @@ impl<'c> Projects<'c> {
             on_revoke,
             refusal,
             backend: backend?,
+            auth: auth?,
             certificate,
             max_sessions,
         })

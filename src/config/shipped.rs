@@ -42,7 +42,13 @@ fn uncommented() -> String {
 /// A directory with the files that the uncommented keys name, and this `proxy.toml`.
 fn directory(text: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["office.txt", "backend-ca.crt", "acme.crt", "acme.key"] {
+    for name in [
+        "office.txt",
+        "backend-ca.crt",
+        "acme.crt",
+        "acme.key",
+        "users.txt",
+    ] {
         fs::write(directory.path().join(name), "").unwrap();
     }
     fs::write(directory.path().join("proxy.toml"), text).unwrap();
@@ -105,9 +111,11 @@ fn every_commented_key_of_the_shipped_file_can_be_uncommented() {
         .lines()
         .filter(|line| is_commented_key(line))
         .count();
-    assert_eq!(found, 9);
-    // The one key that two others rule out as they stand.
-    let text = uncommented().replace("sslmode = \"disable\"", "sslmode = \"verify-full\"");
+    assert_eq!(found, 10);
+    // The keys that others rule out as they stand.
+    let text = uncommented()
+        .replace("sslmode = \"disable\"", "sslmode = \"verify-full\"")
+        .replace("auth = \"passthrough\"", "auth = \"scram\"");
     let directory = directory(&text);
     let config = Config::load(&directory.path().join("proxy.toml"));
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));

@@ -315,3 +315,38 @@ fn revisions_differ_with_the_rules_and_with_nothing_else() {
         of(&with("deny = [{ source = \"::1\", note = \"x\" }]"))
     );
 }
+
+const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+#[test]
+fn auth_scram_reads_a_file_of_verifiers_and_the_file_is_watched() {
+    let users = format!("\"alice\" \"{VERIFIER}\"\n");
+    let text = with("auth = \"scram\"\nverifiers = \"users.txt\"");
+    let directory = directory(&[("users.txt", &users), ("proxy.toml", &text)]);
+    let config = Config::load(&directory.path().join("proxy.toml")).unwrap();
+    let AuthSpec::Scram(list) = &config.projects[&"acme".parse().unwrap()].auth else {
+        panic!("not scram");
+    };
+    assert!(list.get(b"alice").is_some());
+    let watched = |file: &SourceFile| file.path().ends_with("users.txt");
+    assert!(config.files.iter().any(watched));
+    assert!(!config.effective_toml().contains("SCRAM-SHA-256$"));
+}
+
+#[test]
+fn t34_a_bad_line_of_a_file_of_verifiers_is_told_by_its_number_alone() {
+    let users = format!("\"alice\" \"{VERIFIER}\"\n\"bob\" \"hunter2\"\n");
+    let text = with("auth = \"scram\"\nverifiers = \"users.txt\"");
+    let directory = directory(&[("users.txt", &users), ("proxy.toml", &text)]);
+    let errors = Config::load(&directory.path().join("proxy.toml")).unwrap_err();
+    assert_eq!(errors.problems().len(), 1);
+    let shown = errors.to_string();
+    assert!(
+        shown.contains("users.txt, line 2: not a SCRAM-SHA-256 verifier"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("W22Z"),
+        "{shown}"
+    );
+}

@@ -11,8 +11,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
-use tokio_rustls::StartHandshake;
+use rustls::pki_types::CertificateDer;
 
 use super::facts::Facts;
 use super::greeted::Greeted;
@@ -22,11 +21,14 @@ use crate::gate::limits::{Limits, SessionSlot};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
+use crate::tls::ClientHello;
 
 /// A connection that may go on with TLS.
 pub(super) struct Admitted {
-    pub(super) handshake: StartHandshake<TcpStream>,
+    pub(super) hello: ClientHello,
     pub(super) tls: Arc<ServerConfig>,
+    /// The leaf that this TLS shows: what the client binds its login to.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
 }
 
@@ -67,14 +69,17 @@ impl Greeted {
     /// The rules or a limit are against it, and it is not to be told.
     pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
         let Self {
-            handshake,
+            hello,
             pinned,
             over,
         } = self;
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
         let project = named.or_else(|| by.projects.by_name(pinned.as_ref()?));
-        let tls = project.map_or_else(|| by.projects.tls_without_project(), |known| &known.tls);
+        let (tls, identity) = project.map_or_else(
+            || by.projects.tls_without_project(),
+            |known| (&known.tls, &known.identity),
+        );
         let standing = match (over, pinned) {
             (Some(over), _) => Standing::Refused(Refusal::TooMany(over)),
             (None, Some(pinned)) => by.stand_at(&pinned, named, facts),
@@ -90,8 +95,9 @@ impl Greeted {
             | Standing::Unnamed
             | Standing::NotHere(_)
             | Standing::Refused(_)) => Ok(Admitted {
-                handshake,
+                hello,
                 tls: Arc::clone(tls),
+                served: identity.leaf_der().clone(),
                 standing,
             }),
         }

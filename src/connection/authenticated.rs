@@ -1,6 +1,8 @@
 //! [`Authenticated`]: the backend has said AuthenticationOk .. ReadyForQuery, and every byte of it
 //! has reached the client unchanged.
 
+mod terminated;
+
 use std::io;
 use std::sync::Arc;
 
@@ -10,8 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admitted::Admission;
 use super::refused::{Channel, Refused};
-use super::routed::Routed;
+use super::routed::{Proving, Routed};
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
+use crate::auth::terminated::Terminated;
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream};
@@ -31,7 +34,7 @@ pub(super) struct Authenticated {
 }
 
 impl Routed {
-    /// Relays the login, message by message, until the backend is ready for queries.
+    /// Carries the login, message by message, until the backend is ready for queries.
     ///
     /// # Errors
     /// The backend turned the client away (in its own words), either side left or broke the
@@ -45,7 +48,7 @@ impl Routed {
             client,
             backend,
             admission,
-            binding,
+            proving,
             peer,
         } = self;
         let target = CancelTarget {
@@ -53,16 +56,20 @@ impl Routed {
             backend: Arc::clone(&admission.project.backend),
             peer,
         };
+        let (passthrough, terminated) = match proving {
+            Proving::ToBackend(passthrough) => (passthrough, None),
+            Proving::ToUs(terminated) => (Passthrough::authenticated(), Some(terminated)),
+        };
         let mut login = Login {
             client,
             backend,
             from_client: BytesMut::new(),
             from_backend: BytesMut::new(),
-            passthrough: Passthrough::new(binding),
+            passthrough,
             cancel: None,
         };
         // The spine's own deadline would end the login too, but without a word to the client.
-        let outcome = timeout_at(deadline, login.run(keys, &target)).await;
+        let outcome = timeout_at(deadline, login.run(terminated, keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
         let Login {
             client,
@@ -93,7 +100,19 @@ struct Login {
 }
 
 impl Login {
-    async fn run(&mut self, keys: &CancelKeys, target: &CancelTarget) -> Result<(), Refusal> {
+    async fn run(
+        &mut self,
+        terminated: Option<Box<Terminated>>,
+        keys: &CancelKeys,
+        target: &CancelTarget,
+    ) -> Result<(), Refusal> {
+        if let Some(terminated) = terminated {
+            self.terminate(terminated).await?;
+            // What came behind AuthenticationOk.
+            if self.pass_to_client(keys, target).await? {
+                return self.pass_rest().await;
+            }
+        }
         loop {
             tokio::select! {
                 read = self.backend.read_buf(&mut self.from_backend) => {

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
@@ -12,6 +14,8 @@ use crate::relay::ClientStream;
 /// A connection inside TLS.
 pub(super) struct Secured {
     pub(super) client: ClientStream,
+    /// The leaf that the client was shown.
+    pub(super) served: CertificateDer<'static>,
     pub(super) standing: Standing,
 }
 
@@ -22,16 +26,21 @@ impl Admitted {
     /// The two sides could not agree; the alert has been sent.
     pub(super) async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
         let Self {
-            handshake,
+            hello,
             tls,
+            served,
             standing,
         } = self;
         let begun = Instant::now();
-        match handshake.into_stream(tls).into_fallible().await {
+        match hello.answer(tls).await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));
-                Ok(Secured { client, standing })
+                Ok(Secured {
+                    client,
+                    served,
+                    standing,
+                })
             }
             Err((error, socket)) => Err(Refused::new(
                 Refusal::from_tls(&error),
@@ -43,12 +52,12 @@ impl Admitted {
 
 impl TlsFacts {
     pub(super) fn of(client: &ClientStream) -> Self {
-        let (_, connection) = client.get_ref();
-        let group = connection
+        let state = client.state();
+        let group = state
             .negotiated_key_exchange_group()
             .map(|group| group.name());
         Self {
-            version: connection.protocol_version(),
+            version: state.protocol_version(),
             group,
         }
     }

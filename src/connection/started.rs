@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+
 use super::admitted::{Admission, Admissions, Standing, unknown};
 use super::cancelled::{Cancel, Waiting};
 use super::facts::Facts;
@@ -21,6 +23,8 @@ pub(super) struct Started {
     pub(super) client: ClientStream,
     pub(super) admission: Admission,
     pub(super) startup: StartupMessage,
+    /// The leaf that the client was shown.
+    pub(super) served: CertificateDer<'static>,
 }
 
 /// What the client sent as its first packet inside TLS.
@@ -43,6 +47,7 @@ impl Secured {
     ) -> Result<Start, Refused> {
         let Self {
             mut client,
+            served,
             standing,
         } = self;
         let startup = match read_startup_packet(&mut client).await {
@@ -66,6 +71,7 @@ impl Secured {
                 client,
                 admission,
                 startup,
+                served,
             }))),
             Err(refusal) => Err(Refused::new(refusal, by.channel(client, facts))),
         }

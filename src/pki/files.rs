@@ -167,6 +167,11 @@ pub(super) fn read_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>,
     Ok(Zeroizing::new(key))
 }
 
+/// Reads a secret of any kind, if only its owner can.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
+    read(path, |file| refuse_exposed(path, file)).map(Zeroizing::new)
+}
+
 fn refuse_exposed(path: &Path, file: &File) -> Result<(), PkiError> {
     let metadata = file.metadata().map_err(PkiError::io("look at", path))?;
     let mode = metadata.mode() & 0o7777;

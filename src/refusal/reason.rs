@@ -32,6 +32,12 @@ pub enum Reason {
     BackendViolation,
     RefusedByBackend,
     ScramNeedsSameLeaf,
+    WrongPassword,
+    ChannelBinding,
+    SaslViolation,
+    StaleVerifier,
+    BackendUnproved,
+    BackendUnanswerable,
     ProtocolViolation,
     UnsupportedProtocol,
     LoginTimedOut,
@@ -42,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which a login meets them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::Probe,
         Self::DenyListed,
         Self::PlaintextRefused,
@@ -60,6 +66,12 @@ impl Reason {
         Self::BackendViolation,
         Self::RefusedByBackend,
         Self::ScramNeedsSameLeaf,
+        Self::WrongPassword,
+        Self::ChannelBinding,
+        Self::SaslViolation,
+        Self::StaleVerifier,
+        Self::BackendUnproved,
+        Self::BackendUnanswerable,
         Self::ProtocolViolation,
         Self::UnsupportedProtocol,
         Self::LoginTimedOut,
@@ -79,15 +91,19 @@ impl Reason {
             | Self::UnknownProject
             | Self::NoProject
             | Self::ProjectConflict
-            | Self::ScramNeedsSameLeaf => Some("28000"),
+            | Self::ScramNeedsSameLeaf
+            | Self::ChannelBinding
+            | Self::BackendUnanswerable => Some("28000"),
+            // invalid_password
+            Self::WrongPassword | Self::StaleVerifier => Some("28P01"),
             // too_many_connections
             Self::TooMany => Some("53300"),
             // cannot_connect_now: libpq goes on to its next host
             Self::BackendDown | Self::BackendLost | Self::Draining => Some("57P03"),
             // sqlclient_unable_to_establish_sqlconnection
-            Self::BackendTls => Some("08001"),
+            Self::BackendTls | Self::BackendUnproved => Some("08001"),
             // protocol_violation
-            Self::BackendViolation | Self::ProtocolViolation => Some("08P01"),
+            Self::BackendViolation | Self::SaslViolation | Self::ProtocolViolation => Some("08P01"),
             // feature_not_supported, as PostgreSQL says to an unknown major version
             Self::UnsupportedProtocol => Some("0A000"),
             // query_canceled, as PostgreSQL says at authentication_timeout
@@ -124,6 +140,12 @@ impl Reason {
             Self::BackendViolation => "backend_violation",
             Self::RefusedByBackend => "refused_by_backend",
             Self::ScramNeedsSameLeaf => "scram_needs_same_leaf",
+            Self::WrongPassword => "wrong_password",
+            Self::ChannelBinding => "channel_binding",
+            Self::SaslViolation => "sasl_violation",
+            Self::StaleVerifier => "stale_verifier",
+            Self::BackendUnproved => "backend_unproved",
+            Self::BackendUnanswerable => "backend_unanswerable",
             Self::ProtocolViolation => "protocol_violation",
             Self::UnsupportedProtocol => "unsupported_protocol",
             Self::LoginTimedOut => "login_timed_out",
@@ -149,15 +171,23 @@ impl Reason {
             | Self::ProjectConflict
             | Self::TooMany
             | Self::RefusedByBackend
+            | Self::WrongPassword
+            | Self::ChannelBinding
+            | Self::SaslViolation
             | Self::ProtocolViolation
             | Self::UnsupportedProtocol
             | Self::LoginTimedOut
             | Self::ClientGone
             | Self::UnknownCancelKey => Fault::Client,
-            Self::BackendDown | Self::BackendTls | Self::BackendLost | Self::BackendViolation => {
-                Fault::Backend
-            }
-            Self::ScramNeedsSameLeaf | Self::Draining => Fault::Gate,
+            Self::BackendDown
+            | Self::BackendTls
+            | Self::BackendLost
+            | Self::BackendViolation
+            | Self::BackendUnproved => Fault::Backend,
+            Self::ScramNeedsSameLeaf
+            | Self::StaleVerifier
+            | Self::BackendUnanswerable
+            | Self::Draining => Fault::Gate,
         }
     }
 
@@ -184,6 +214,12 @@ impl Reason {
             Self::ScramNeedsSameLeaf => {
                 "SCRAM can't be bound to this TLS connection: the database server has another certificate than the gate"
             }
+            Self::WrongPassword => "password authentication failed",
+            Self::ChannelBinding => "SCRAM channel binding failed",
+            Self::SaslViolation => "the client broke SCRAM",
+            Self::StaleVerifier => "the gate's verifier is not the database server's",
+            Self::BackendUnproved => "the database server did not prove who it is",
+            Self::BackendUnanswerable => "the database server asks for what the gate can't give",
             Self::ProtocolViolation => "the client broke the protocol",
             Self::UnsupportedProtocol => "the client speaks another protocol than 3",
             Self::LoginTimedOut => "canceling authentication due to timeout",
@@ -212,11 +248,20 @@ impl Reason {
             ),
             Self::TooMany => Some("Close connections that are not in use, or try again later."),
             Self::BackendDown | Self::BackendLost | Self::Draining => Some("Try again later."),
-            Self::BackendTls | Self::BackendViolation => {
+            Self::BackendTls | Self::BackendViolation | Self::BackendUnproved => {
                 Some("Give the reference to whoever runs the gate.")
             }
             Self::ScramNeedsSameLeaf => Some(
-                "Either give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
+                "Either set auth = \"scram\" for this project; or give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
+            ),
+            Self::ChannelBinding => Some(
+                "Something between you and the gate may be ending TLS. If nothing should be, somebody else is.",
+            ),
+            Self::StaleVerifier => Some(
+                "The password was changed on the database server. Ask whoever runs the gate to update the project's verifiers.",
+            ),
+            Self::BackendUnanswerable => Some(
+                "On the database server set password_encryption = 'scram-sha-256', set the user's password again, and use scram-sha-256 in pg_hba.conf; or change the project's auth.",
             ),
             Self::Probe
             | Self::DenyListed
@@ -224,6 +269,8 @@ impl Reason {
             | Self::DirectTlsWithoutAlpn
             | Self::TlsFailed
             | Self::RefusedByBackend
+            | Self::WrongPassword
+            | Self::SaslViolation
             | Self::ProtocolViolation
             | Self::UnsupportedProtocol
             | Self::LoginTimedOut

@@ -1,6 +1,7 @@
 use bytes::BytesMut;
 
 use super::*;
+use crate::auth::terminated::{LoginError, Method};
 use crate::wire::backend::{BackendMessage, ErrorFields};
 use crate::wire::message::take_message;
 
@@ -35,6 +36,16 @@ fn every() -> Vec<Refusal> {
             sqlstate: Some("28P01".into()),
         },
         Refusal::ScramNeedsSameLeaf,
+        Refusal::WrongPassword {
+            user: "alice".into(),
+        },
+        Refusal::Sasl(ScramServerError::ChannelBindingMismatch),
+        Refusal::Sasl(ScramServerError::NonceMismatch),
+        Refusal::StaleVerifier {
+            user: "alice".into(),
+        },
+        Refusal::from_login(LoginError::BackendUnproved, "alice"),
+        Refusal::BackendUnanswerable(Unanswerable::KeysOnly(Method::Md5)),
         Refusal::ProtocolViolation(violation),
         Refusal::ProtocolViolation(ProtocolViolation::UnsupportedVersion { major: 2, minor: 0 }),
         Refusal::LoginTimedOut,
@@ -87,6 +98,12 @@ fn t22_sqlstates_are_those_that_client_libraries_expect() {
             ("backend_lost", "57P03"),
             ("backend_violation", "08P01"),
             ("scram_needs_same_leaf", "28000"),
+            ("wrong_password", "28P01"),
+            ("channel_binding", "28000"),
+            ("sasl_violation", "08P01"),
+            ("stale_verifier", "28P01"),
+            ("backend_unproved", "08001"),
+            ("backend_unanswerable", "28000"),
             ("protocol_violation", "08P01"),
             ("unsupported_protocol", "0A000"),
             ("login_timed_out", "57014"),
@@ -106,11 +123,13 @@ fn every_refusal_reads_as_its_sqlstate_message_and_hint() {
             assert_eq!(fields.severity(), Some("FATAL"));
             assert_eq!(fields.sqlstate(), refusal.sqlstate());
             assert_eq!(fields.field(b'M'), Some(refusal.message().as_bytes()));
+            let detail = refusal.detail();
+            assert_eq!(fields.field(b'D'), detail.as_deref().map(str::as_bytes));
             assert_eq!(fields.field(b'H'), refusal.hint().map(str::as_bytes));
         });
         seen += 1;
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 21);
 }
 
 #[test]
@@ -171,6 +190,7 @@ fn t29_an_unknown_project_reads_exactly_like_a_denied_address() {
 fn t19_the_ways_out_of_a_channel_binding_that_can_not_hold_are_named() {
     let hint = Refusal::ScramNeedsSameLeaf.hint().unwrap();
     for way in [
+        "auth = \"scram\"",
         "server.crt",
         "Unix socket",
         "sslmode = \"disable\"",

@@ -4,18 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::ServerConfig;
 
+use crate::auth::verifiers::Verifiers;
 use crate::backend::{Backend, BackendTls, InvalidBackend};
-use crate::config::{BackendSpec, Config, ProjectSpec};
+use crate::config::{AuthSpec, BackendSpec, Config, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::gate::network::Network;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
-use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, server_config};
-use crate::project::{Common, Policy, Project, Projects, RefusalStyle, Tags};
+use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, scram_seed, server_config};
+use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
 
 /// Makes snapshots. Blocks on files and makes certificates: not for the workers' threads.
 #[derive(Debug, Clone)]
@@ -74,6 +74,7 @@ impl Builder {
     }
 
     fn common(&self, config: &Config, tags: Tags) -> Result<Common, Cause> {
+        let stranger = Identity::throwaway(Timestamp::now())?;
         Ok(Common {
             deny: DenyList::new([("deny".into(), networks(&config.deny))]),
             tags,
@@ -89,20 +90,16 @@ impl Builder {
             } else {
                 RefusalStyle::Explain
             },
-            stranger_tls: self.stranger_tls(config)?,
+            // A certificate of nobody's: who names no project of ours can finish TLS with it, and
+            // read why that was in vain (T13).
+            stranger_tls: server_config(
+                &stranger,
+                &TlsPolicy {
+                    min_version: config.tls_min_version,
+                },
+            ),
+            stranger_identity: stranger,
         })
-    }
-
-    /// A certificate of nobody's: who names no project of ours can finish TLS with it, and read why
-    /// that was in vain (T13).
-    fn stranger_tls(&self, config: &Config) -> Result<Arc<ServerConfig>, Cause> {
-        let identity = Identity::throwaway(Timestamp::now())?;
-        Ok(server_config(
-            &identity,
-            &TlsPolicy {
-                min_version: config.tls_min_version,
-            },
-        ))
     }
 
     fn project(
@@ -135,6 +132,7 @@ impl Builder {
                 refusal: spec.refusal,
             },
             backend: Arc::new(backend(&spec.backend)?),
+            auth: self.auth(spec)?,
             tls: server_config(
                 &identity,
                 &TlsPolicy {
@@ -145,6 +143,17 @@ impl Builder {
             max_sessions: spec.max_sessions,
             metrics,
         })
+    }
+
+    fn auth(&self, spec: &ProjectSpec) -> Result<Auth, PkiError> {
+        match &spec.auth {
+            AuthSpec::Passthrough => Ok(Auth::Passthrough),
+            AuthSpec::Password => Ok(Auth::Password),
+            AuthSpec::Scram(list) => {
+                let seed = scram_seed(&self.keystore.project(&spec.name))?;
+                Ok(Auth::Scram(Verifiers::new(Arc::clone(list), &seed)))
+            }
+        }
     }
 
     fn identity(&self, spec: &ProjectSpec) -> Result<Identity, PkiError> {

@@ -47,6 +47,24 @@ pub fn authentication_sasl(mechanisms: &[&str]) -> Bytes {
     ))
 }
 
+/// AuthenticationSASLContinue with a mechanism's next message.
+#[must_use]
+pub fn authentication_sasl_continue(data: &[u8]) -> Bytes {
+    encoded(&Authentication::SASLContinue(Bytes::copy_from_slice(data)))
+}
+
+/// AuthenticationSASLFinal with a mechanism's last message.
+#[must_use]
+pub fn authentication_sasl_final(data: &[u8]) -> Bytes {
+    encoded(&Authentication::SASLFinal(Bytes::copy_from_slice(data)))
+}
+
+/// AuthenticationCleartextPassword, to be said inside TLS only.
+#[must_use]
+pub fn authentication_cleartext_password() -> Bytes {
+    encoded(&Authentication::CleartextPassword)
+}
+
 /// SSLRequest, which asks the backend for TLS.
 #[must_use]
 pub const fn ssl_request() -> [u8; 8] {

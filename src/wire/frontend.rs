@@ -33,7 +33,7 @@ impl<'a> SaslInitialResponse<'a> {
         Self::read(message.body()).ok_or_else(|| message.malformed())
     }
 
-    fn read(mut body: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(mut body: &'a [u8]) -> Option<Self> {
         let mechanism = take_cstring(&mut body)?;
         let length = take_i32(&mut body)?;
         let response = match usize::try_from(length) {

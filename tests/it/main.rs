@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod admission;
+mod auth;
 mod backend_tls;
 mod cancel;
 mod certificates;
@@ -11,10 +12,12 @@ mod clients_matrix;
 mod direct_tls;
 mod fixtures;
 mod limits;
+mod login_deadline;
 mod logs;
 mod negotiation;
 mod relay;
 mod reload;
 mod revocation;
 mod rules;
+mod standing;
 mod support;

@@ -205,6 +205,20 @@ impl ClientBinding {
 }
 
 impl NonceSent {
+    /// How many iterations [`server_first`](Self::server_first) will do for this message: none with a
+    /// client's keys, and none if the message is going to be refused.
+    #[must_use]
+    pub fn work(&self, message: &[u8]) -> u32 {
+        match &self.credential {
+            Credential::Keys(_) => 0,
+            Credential::Password(_) => ServerFirst::read(message, self.nonce.as_bytes())
+                .map(|first| first.iterations.count().get())
+                .ok()
+                .filter(|count| *count <= MAX_PASSWORD_ITERATIONS)
+                .unwrap_or_default(),
+        }
+    }
+
     /// Takes the backend's server-first-message; gives the client-final-message, for
     /// SASLResponse.
     ///

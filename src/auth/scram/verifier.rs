@@ -35,7 +35,7 @@ pub struct Verifier {
 }
 
 /// An iteration count: 1 to 2147483647, as PostgreSQL's `scram_iterations`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Iterations(NonZeroU32);
 
 /// A salt: 1 to 256 bytes.

@@ -269,3 +269,28 @@ fn numbers_and_durations_have_bounds() {
     );
     assert_eq!(parse("[limits]\nsessions = 0x1_0").limits.sessions, 16);
 }
+
+#[test]
+fn an_auth_that_contradicts_itself_is_refused() {
+    let scram = problems(&with("auth = \"scram\""));
+    assert_eq!(
+        scram,
+        ["6:8 project.acme.auth: auth = \"scram\" needs verifiers"]
+    );
+    for auth in ["passthrough", "password"] {
+        let sslmode = "sslmode = \"require\"";
+        let lines = format!("auth = \"{auth}\"\nverifiers = \"/dev/null\"\n{sslmode}");
+        let found = problems(&with(&lines));
+        let message = format!("7:13 project.acme.verifiers: not used by auth = \"{auth}\"");
+        assert_eq!(found, [message]);
+    }
+    let password = problems(&with("auth = \"password\""));
+    assert_eq!(
+        password,
+        ["6:8 project.acme.auth: auth = \"password\" would carry passwords over TCP without TLS"]
+    );
+    let socket =
+        with("auth = \"password\"").replace("postgres://127.0.0.1:5432", "/run/postgresql:5432");
+    parse(&socket);
+    parse(&with("auth = \"password\"\nsslmode = \"require\""));
+}

@@ -13,7 +13,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Stream;
 
-/// TLS by rustls, without channel binding.
+/// TLS by rustls.
 #[derive(Clone)]
 pub(crate) struct Rustls(pub(crate) Arc<ClientConfig>);
 
@@ -61,7 +61,12 @@ pub(crate) struct Encrypted<S>(Stream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        let (_, connection) = self.0.get_ref();
+        let leaf = connection.peer_certificates().and_then(<[_]>::first);
+        let end_point = leaf.and_then(|leaf| portcullis::pki::tls_server_end_point(leaf));
+        end_point.map_or_else(ChannelBinding::none, |end_point| {
+            ChannelBinding::tls_server_end_point(end_point.as_ref().to_vec())
+        })
     }
 }
 

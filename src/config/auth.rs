@@ -1,0 +1,135 @@
+//! `auth` and `verifiers` of a project: who proves what to whom.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::project::BackendSpec;
+use super::reader::Item;
+use super::section::Section;
+use super::value::{Value, Word, Words, show_path};
+use crate::address::BackendAddr;
+use crate::auth::userlist::Userlist;
+use crate::backend::SslMode;
+
+/// The largest file of verifiers that is read, in bytes: some four hundred thousand users.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// How many bad lines of it are shown; a file of another kind has nothing else.
+const SHOWN_LINES: usize = 10;
+
+/// Who proves what to whom when a client logs in.
+#[derive(Debug, Clone)]
+pub enum AuthSpec {
+    /// The client to the backend.
+    Passthrough,
+    /// The client to the gate by one of these verifiers, and the gate to the backend.
+    Scram(Arc<Userlist>),
+    /// The client tells the gate its password, and the gate proves it to the backend; never over TCP
+    /// without TLS.
+    Password,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Passthrough,
+    Scram,
+    Password,
+}
+
+impl Words for Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("passthrough", Self::Passthrough),
+        ("scram", Self::Scram),
+        ("password", Self::Password),
+    ];
+}
+
+/// A file of verifiers, and what is in it.
+struct Verifiers {
+    path: PathBuf,
+    list: Arc<Userlist>,
+}
+
+impl Value for Verifiers {
+    fn read(item: &mut Item<'_, '_>) -> Option<Self> {
+        let path = PathBuf::read(item)?;
+        let list = read_userlist(item, &path)?;
+        Some(Self {
+            path,
+            list: Arc::new(list),
+        })
+    }
+
+    fn show(&self) -> String {
+        show_path(&self.path)
+    }
+}
+
+/// Reads a file of verifiers. Its lines are told by number and never shown (T34).
+fn read_userlist(item: &mut Item<'_, '_>, path: &Path) -> Option<Userlist> {
+    let file = path.display();
+    let text = match item.reader.read_file(path, MAX_FILE) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) => return item.refuse(format!("{file}: {error}")),
+    };
+    let bad = match Userlist::parse(text.as_bytes()) {
+        Ok(list) => return Some(list),
+        Err(bad) => bad,
+    };
+    for error in bad.iter().take(SHOWN_LINES) {
+        item.reader.refuse(&item.spot, format!("{file}, {error}"));
+    }
+    match bad.len().saturating_sub(SHOWN_LINES) {
+        0 => None,
+        more => item.refuse(format!("{file} has {more} more bad lines")),
+    }
+}
+
+/// Reads `auth` and what belongs to it; none if it isn't all there.
+pub(super) fn read(
+    section: &mut Section<'_, '_>,
+    backend: Option<&BackendSpec>,
+) -> Option<AuthSpec> {
+    let Word(mode) = section.or("auth", Word(Mode::Passthrough));
+    let verifiers: Option<Verifiers> = section.optional("verifiers");
+    if mode != Mode::Scram && section.has("verifiers") {
+        let message = format!("not used by auth = {}", Word(mode).show());
+        let spot = section.child("verifiers");
+        let help = "set auth to \"scram\", or remove this";
+        section.reader.refuse_with(&spot, message, help);
+    }
+    match mode {
+        Mode::Passthrough => Some(AuthSpec::Passthrough),
+        Mode::Password => {
+            refuse_password_in_clear(section, backend);
+            Some(AuthSpec::Password)
+        }
+        Mode::Scram => {
+            if !section.has("verifiers") {
+                let spot = section.child("auth");
+                let help = "name a file with a line per user, as pg_authid has them: \
+                            \"alice\" \"SCRAM-SHA-256$4096:...\"";
+                let message = "auth = \"scram\" needs verifiers";
+                section.reader.refuse_with(&spot, message, help);
+            }
+            verifiers.map(|verifiers| AuthSpec::Scram(verifiers.list))
+        }
+    }
+}
+
+fn refuse_password_in_clear(section: &mut Section<'_, '_>, backend: Option<&BackendSpec>) {
+    let Some(BackendSpec {
+        addr: BackendAddr::Tcp { .. },
+        sslmode: SslMode::Disable,
+        ..
+    }) = backend
+    else {
+        return;
+    };
+    let spot = section.child("auth");
+    let message = "auth = \"password\" would carry passwords over TCP without TLS";
+    let help = "set sslmode to \"verify-full\" with sslrootcert, or backend to the directory of the \
+                server's Unix socket";
+    section.reader.refuse_with(&spot, message, help);
+}

@@ -1,0 +1,147 @@
+//! Every way in which both legs and a login can meet, and what comes of it. `docs/authentication.md`
+//! shows this list, and a test holds it to it.
+
+use std::fmt::Write as _;
+
+/// How the gate reaches the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    Plaintext,
+    Socket,
+    SharedLeaf,
+    OtherLeaf,
+}
+
+/// A project's `auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Auth {
+    Passthrough,
+    Scram,
+    Password,
+}
+
+/// The client's `channel_binding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binding {
+    Disable,
+    Prefer,
+    Require,
+}
+
+/// What comes of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The client is in.
+    Works,
+    /// The client reads this.
+    Fails(&'static str),
+    /// The configuration is refused.
+    NoConfiguration,
+}
+
+pub(super) const LEGS: [Leg; 4] = [Leg::Plaintext, Leg::Socket, Leg::SharedLeaf, Leg::OtherLeaf];
+pub(super) const AUTHS: [Auth; 3] = [Auth::Passthrough, Auth::Scram, Auth::Password];
+pub(super) const BINDINGS: [Binding; 3] = [Binding::Disable, Binding::Prefer, Binding::Require];
+
+/// libpq's, when the list of mechanisms has no PLUS.
+const NOT_OFFERED: &str = "channel binding is required, but server did not offer an authentication \
+                           method that supports channel binding";
+/// libpq's, when the password itself is asked for.
+const NOT_SUPPORTED: &str =
+    "channel binding required but not supported by server's authentication request";
+/// The gate's.
+const OTHER_CERTIFICATE: &str = "SCRAM can't be bound to this TLS connection: the database server \
+                                 has another certificate than the gate";
+/// The configuration's.
+const IN_CLEAR: &str = "auth = \"password\" would carry passwords over TCP without TLS";
+
+/// What comes of a login by SCRAM with libpq.
+pub(super) const fn outcome(leg: Leg, auth: Auth, binding: Binding) -> Outcome {
+    match (auth, leg, binding) {
+        (Auth::Password, Leg::Plaintext, _) => Outcome::NoConfiguration,
+        (Auth::Password, _, Binding::Require) => Outcome::Fails(NOT_SUPPORTED),
+        (Auth::Passthrough, Leg::Plaintext | Leg::Socket, Binding::Require) => {
+            Outcome::Fails(NOT_OFFERED)
+        }
+        (Auth::Passthrough, Leg::OtherLeaf, Binding::Prefer | Binding::Require) => {
+            Outcome::Fails(OTHER_CERTIFICATE)
+        }
+        (Auth::Password, _, Binding::Disable | Binding::Prefer)
+        | (Auth::Passthrough, Leg::OtherLeaf, Binding::Disable)
+        | (Auth::Passthrough, Leg::Plaintext | Leg::Socket, Binding::Disable | Binding::Prefer)
+        | (Auth::Passthrough, Leg::SharedLeaf, _)
+        | (Auth::Scram, _, _) => Outcome::Works,
+    }
+}
+
+impl Leg {
+    pub(super) const fn shown(self) -> &'static str {
+        match self {
+            Self::Plaintext => "TCP without TLS",
+            Self::Socket => "Unix socket",
+            Self::SharedLeaf => "TLS, the gate's own leaf",
+            Self::OtherLeaf => "TLS, another leaf",
+        }
+    }
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Socket => "socket",
+            Self::SharedLeaf => "shared",
+            Self::OtherLeaf => "other",
+        }
+    }
+}
+
+impl Auth {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Scram => "scram",
+            Self::Password => "password",
+        }
+    }
+}
+
+impl Binding {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        }
+    }
+}
+
+/// The list as the documentation shows it.
+fn table() -> String {
+    let notes = [NOT_OFFERED, NOT_SUPPORTED, OTHER_CERTIFICATE, IN_CLEAR];
+    let note = |text| notes.iter().position(|note| *note == text).unwrap() + 1;
+    let mut table = "| leg to the backend | `auth` | `disable` | `prefer` | `require` |\n\
+                     |---|---|---|---|---|\n"
+        .to_owned();
+    for leg in LEGS {
+        for auth in AUTHS {
+            let cells = BINDINGS.map(|binding| match outcome(leg, auth, binding) {
+                Outcome::Works => "works".to_owned(),
+                Outcome::Fails(text) => format!("fails ({})", note(text)),
+                Outcome::NoConfiguration => format!("not configurable ({})", note(IN_CLEAR)),
+            });
+            let (leg, auth) = (leg.shown(), auth.word());
+            writeln!(table, "| {leg} | `\"{auth}\"` | {} |", cells.join(" | ")).unwrap();
+        }
+    }
+    table.push('\n');
+    for (number, text) in (1..).zip(notes) {
+        writeln!(table, "{number}. `{text}`").unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_documentation_shows_what_the_tests_hold_to_be_true() {
+    let documentation = include_str!("../../../docs/authentication.md");
+    let table = table();
+    assert!(documentation.contains(&table), "expected:\n{table}");
+}
