@@ -108,15 +108,8 @@ impl RunningGate {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), Unanswered> {
-        let nobody_listens = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
-        let connected = UnixStream::connect(&self.socket).await;
-        let stream = connected.map_err(|error| {
-            if nobody_listens.contains(&error.kind()) {
-                Unanswered::Absent(shown(&self.socket))
-            } else {
-                self.failed(error)
-            }
-        })?;
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|error| self.unreached(&error))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(|error| self.failed(error))?;
         let connection = tokio::spawn(connection);
@@ -131,6 +124,15 @@ impl RunningGate {
         connection.abort();
         body.map(|body| (status, body.to_bytes()))
             .map_err(|error| self.failed(error))
+    }
+
+    fn unreached(&self, error: &io::Error) -> Unanswered {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        if absent.contains(&error.kind()) {
+            Unanswered::Absent(shown(&self.socket))
+        } else {
+            self.failed(error)
+        }
     }
 
     fn failed(&self, why: impl ToString) -> Unanswered {
