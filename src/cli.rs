@@ -3,6 +3,7 @@
 pub mod check;
 pub mod conninfo;
 pub mod demo;
+mod descriptors;
 mod log;
 pub mod run;
 
