@@ -99,7 +99,7 @@ fn the_first_start_makes_a_ca_and_a_leaf_and_keeps_the_keys_from_others() {
     ] {
         assert_eq!(mode(&fixture.file(file)), expected, "{file}");
     }
-    assert_eq!(fs::read_dir(&fixture.store.folder).unwrap().count(), 4);
+    assert_eq!(files(&fixture.store.folder).len(), 4);
     assert_eq!(
         identity.ca_bundle_pem().unwrap().as_bytes(),
         fixture.bytes("ca.crt")
