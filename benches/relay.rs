@@ -15,25 +15,30 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use portcullis::relay::{BackendStream, Control, relay};
+use portcullis::tls::ClientHello;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tokio_rustls::TlsAcceptor;
 
-/// The three ways to carry the bytes.
+/// The ways to carry the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contender {
     /// Plain TCP on both sides, 64 KiB at a time: what no TLS relay can be cheaper than.
     RawCopy,
+    /// Nothing is carried: the bytes are sealed or opened, as TLS would do it, where they lie.
+    CipherAlone,
     /// TLS to the client; `tokio::io::copy_bidirectional` as it comes.
     CopyBidirectional,
     /// TLS to the client; the relay.
     Relay,
 }
 
-const CONTENDERS: [Contender; 3] = [
+const CONTENDERS: [Contender; 4] = [
     Contender::RawCopy,
+    Contender::CipherAlone,
     Contender::CopyBidirectional,
     Contender::Relay,
 ];
@@ -42,6 +47,7 @@ impl Contender {
     const fn name(self) -> &'static str {
         match self {
             Self::RawCopy => "raw TCP copy, 64 KiB",
+            Self::CipherAlone => "AES-128-GCM alone, in place",
             Self::CopyBidirectional => "tokio-rustls, copy_bidirectional",
             Self::Relay => "relay",
         }
@@ -94,13 +100,19 @@ fn main() {
 
 /// CPU seconds that the relaying thread took for so many bytes.
 fn run(tls: &Tls, contender: Contender, direction: Direction, bytes: usize) -> f64 {
+    if contender == Contender::CipherAlone {
+        let cipher = thread::spawn(move || cipher_alone(direction, bytes));
+        return cipher.join().expect("the cipher's thread");
+    }
     let ((near, far), (backend_near, backend_far)) = (tcp_pair(), tcp_pair());
     let client_config = Arc::clone(&tls.client);
     let client = thread::spawn(move || {
         pin(0);
         let client = match contender {
             Contender::RawCopy => Client::Plain(far),
-            Contender::CopyBidirectional | Contender::Relay => handshake(client_config, far),
+            Contender::CipherAlone | Contender::CopyBidirectional | Contender::Relay => {
+                handshake(client_config, far)
+            }
         };
         match direction {
             Direction::Download => client.discard(),
@@ -148,19 +160,53 @@ async fn carry(
             .expect("a copy");
         return (cpu_seconds() - before, 0);
     }
+    if contender == Contender::Relay {
+        let hello = ClientHello::read(client).await.expect("a ClientHello");
+        let client = hello.answer(tls).await.expect("a handshake");
+        let backend = BackendStream::Tcp(backend);
+        let before = cpu_seconds();
+        let closed = relay(client, backend, Arc::new(Control::default())).await;
+        return (cpu_seconds() - before, closed.backend_to_client);
+    }
     let mut client = TlsAcceptor::from(tls)
         .accept(client)
         .await
         .expect("a handshake");
     let before = cpu_seconds();
-    if contender == Contender::Relay {
-        let backend = BackendStream::Tcp(backend);
-        let closed = relay(client, backend, Arc::new(Control::default())).await;
-        return (cpu_seconds() - before, closed.backend_to_client);
-    }
     // A client that has all it came for goes without close_notify, which is an error here.
     drop(tokio::io::copy_bidirectional(&mut client, &mut backend).await);
     (cpu_seconds() - before, 0)
+}
+
+/// CPU seconds for so many bytes in records of the size that the relay gets to see: 8 KiB of
+/// plaintext towards the client, 16 KiB from this one.
+fn cipher_alone(direction: Direction, bytes: usize) -> f64 {
+    pin(1);
+    let key = UnboundKey::new(&AES_128_GCM, &[7; 16]).expect("a key");
+    let key = LessSafeKey::new(key);
+    let size = match direction {
+        Direction::Download => 8 * 1024,
+        Direction::Upload => 16 * 1024,
+    };
+    let nonce = || Nonce::assume_unique_for_key([7; 12]);
+    // As many as the relay handles at a time.
+    let mut records = vec![vec![7; size]; 64 * 1024 / size];
+    let before = cpu_seconds();
+    for at in 0..bytes / size {
+        let count = records.len();
+        let record = &mut records[at % count];
+        let sealed = match direction {
+            Direction::Download => key.seal_in_place_append_tag(nonce(), Aad::from([7; 5]), record),
+            // Nothing authentic is to be had at this speed; the work is the same.
+            Direction::Upload => {
+                drop(key.open_in_place(nonce(), Aad::from([7; 5]), record));
+                Ok(())
+            }
+        };
+        sealed.expect("a record");
+        record.truncate(size);
+    }
+    cpu_seconds() - before
 }
 
 impl Client {

@@ -1,7 +1,10 @@
-//! The controls: metrics and health over HTTP, for whoever operates the gate. The only file that
-//! names axum.
+//! The controls, over HTTP: metrics and health for whoever operates the gate, on TCP; and on a
+//! Unix-domain socket what the command line asks of the running process, for its owner alone. The
+//! only module that names axum.
 
 mod bounded;
+pub mod control;
+pub mod socket;
 
 use std::fmt::Write as _;
 use std::io;

@@ -2,8 +2,10 @@
 
 pub mod check;
 pub mod conninfo;
+mod control;
 pub mod demo;
 mod log;
+pub mod rules;
 pub mod run;
 
 use std::io::{IsTerminal, stderr};
@@ -53,6 +55,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print how a client connects to a project, ready to paste
     Conninfo(conninfo::ConninfoArgs),
+    /// Show, test and change who may come in to a project
+    Rules(rules::RulesArgs),
     /// Show the gate at work in front of a throwaway PostgreSQL server
     Demo(demo::DemoArgs),
 }
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(&args),
         Command::Conninfo(args) => conninfo::main(&args),
+        Command::Rules(args) => rules::main(args),
         Command::Demo(args) => demo::main(&args),
     }
 }

@@ -38,7 +38,7 @@ use value::{At, Word, Words};
 pub use auth::AuthSpec;
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
-pub use listener::{AdminListen, ListenerSpec};
+pub use listener::{AdminListen, ControlSocket, ListenerSpec};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
 pub use project::{BackendSpec, OwnCertificate, ProjectSpec};
 pub use quick::QuickSpec;
@@ -68,6 +68,8 @@ pub struct Config {
     pub log: LogSpec,
     /// Where metrics and health are served.
     pub admin: AdminListen,
+    /// Where the command line reaches the running gate.
+    pub control: ControlSocket,
     /// How much anybody may take.
     pub limits: LimitsSpec,
     /// Named sets of networks.
@@ -279,7 +281,11 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         format: log.or("format", Word(LogFormat::Auto)).0,
         level: log.or("level", Word(LogLevel::Info)).0,
     });
-    let admin = root.table("admin", |admin| admin.or("listen", AdminListen::default()));
+    let socket = ControlSocket::At(certs.join("control.sock"));
+    let (admin, control) = root.table("admin", |admin| {
+        let listen = admin.or("listen", AdminListen::default());
+        (listen, admin.or("socket", socket))
+    });
     let limits = root.table("limits", limits::read);
     let tags = root.table("tags", rules::read_tags);
     let mut shared = Projects::new(&tags, &limits);
@@ -301,6 +307,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         tls_min_version,
         log,
         admin,
+        control,
         limits,
         tags,
         deny,

@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cancel::CancelKeys;
@@ -164,7 +165,7 @@ async fn session(gate: &Gate, authenticated: Authenticated, facts: &Facts) {
         .register(facts.client, admission.project.name.clone());
     // From now on a change of the rules finds this session. One that came during the login did
     // not, so it is measured once more against what is in force by now (T27).
-    revocation::review(live.session(), &gate.projects.load());
+    revocation::review(live.session(), &gate.projects.load(), Timestamp::now());
     let opened = Instant::now();
     let open = report::opened(&gate.metrics, &admission.project.metrics, facts);
     let closed = relay(client, backend, Arc::clone(&live.session().control)).await;

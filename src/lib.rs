@@ -33,7 +33,7 @@
 //! | 4 spine | [`connection`] |
 //! | 3 binding | [`project`], [`sessions`], [`revocation`], [`cancel`], [`metrics`] |
 //! | 2 parts | [`pki`], [`backend`], [`auth`], [`refusal`] |
-//! | 1 words | [`wire`], [`gate`], [`relay`], [`address`], [`id`] |
+//! | 1 words | [`wire`], [`gate`], [`relay`], [`tls`], [`address`], [`id`] |
 
 pub mod address;
 pub mod admin;
@@ -54,4 +54,5 @@ pub mod relay;
 pub mod revocation;
 pub mod sessions;
 pub mod store;
+pub mod tls;
 pub mod wire;

@@ -3,7 +3,7 @@
 //! A reload builds a whole new [`Projects`] beside the old one and swaps it in (T31); a connection
 //! keeps the snapshot that admitted it for as long as its login lasts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
 use crate::gate::deny_list::DenyList;
+use crate::gate::rule::TagName;
+use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::ProjectMetrics;
 use crate::pki::Identity;
@@ -93,11 +95,16 @@ pub struct Projects {
     common: Common,
 }
 
+/// Named sets of networks.
+pub type Tags = BTreeMap<TagName, Arc<NetworkSet>>;
+
 /// What holds for all projects.
 #[derive(Debug)]
 pub struct Common {
     /// Who is closed on before a byte is read.
     pub deny: DenyList,
+    /// What the projects' rules share.
+    pub tags: Tags,
     /// From accept to ReadyForQuery (T6).
     pub login_timeout: Duration,
     /// How long sessions may go on once the process is told to stop (T32).

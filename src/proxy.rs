@@ -3,9 +3,11 @@
 mod accept;
 mod drain;
 mod reload;
+mod review;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,9 +16,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::admin::control::Control;
+use crate::admin::socket::ControlListener;
 use crate::admin::{Admin, Bounds, Phase, Readiness};
 use crate::cancel::CancelKeys;
-use crate::config::{AdminListen, Config};
+use crate::config::{AdminListen, Config, ControlSocket};
 use crate::connection::{Gate, Throttle};
 use crate::gate::limits::Limits;
 use crate::id::ProjectName;
@@ -26,6 +30,7 @@ use crate::sessions::{Open, Sessions};
 use crate::store::snapshot::{BuildErrors, Builder};
 
 use reload::Reloader;
+use review::Changed;
 
 pub use reload::Origin;
 
@@ -48,6 +53,7 @@ pub struct Proxy {
     gate: Arc<Gate>,
     listeners: Vec<Bound>,
     admin: Option<TcpListener>,
+    control: Option<ControlListener>,
     config: Config,
     origin: Origin,
     builder: Builder,
@@ -69,6 +75,14 @@ pub enum StartError {
     /// The projects can't be made of the configuration.
     #[error(transparent)]
     Build(#[from] BuildErrors),
+    /// The control socket can't be bound.
+    #[error("cannot make the control socket {path}: {source}; set [admin] socket to another path, or to \"off\"", path = path.display())]
+    Control {
+        /// Where it was to be.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// A socket can't be bound.
     #[error("cannot listen on {address}: {source}{}", hint(source))]
     Bind {
@@ -122,6 +136,7 @@ impl Proxy {
             AdminListen::On(address) => Some(listen(address)?),
             AdminListen::Off => None,
         };
+        let control = listen_for_control(&config.control)?;
         let gate = Arc::new(Gate {
             projects: ArcSwap::from_pointee(projects),
             limits: Arc::new(Limits::new(config.limits)),
@@ -136,6 +151,7 @@ impl Proxy {
             gate,
             listeners,
             admin,
+            control,
             config,
             origin,
             builder,
@@ -161,13 +177,14 @@ impl Proxy {
             .and_then(|socket| socket.local_addr().ok())
     }
 
-    /// Serves until an order to stop has been carried out. The tasks that accept, watch and answer
-    /// the admin listener end with this future.
+    /// Serves until an order to stop has been carried out. The tasks that accept, watch, review and
+    /// answer the controls end with this future.
     pub async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let Self {
             gate,
             listeners,
             admin,
+            control,
             config,
             origin,
             builder,
@@ -178,23 +195,12 @@ impl Proxy {
             log_listening("postgresql", &socket);
             tasks.spawn(accept::accept_loop(socket, pinned, Arc::clone(&gate)));
         }
-        if let Some(socket) = admin {
-            log_listening("admin", &socket);
-            let metrics = gate.metrics.clone();
-            let admin = Admin {
-                metrics,
-                readiness: ready,
-                bounds: Bounds::default(),
-            };
-            // Ends with this future, so that the drain can be watched to its end.
-            tasks.spawn(async move {
-                if let Err(error) = admin.serve(socket, std::future::pending()).await {
-                    tracing::error!(%error, "the admin listener failed");
-                }
-            });
-        }
+        // They end with this future, so that the drain can be watched to its end.
+        serve_controls(&mut tasks, &gate, ready, (admin, control));
+        let changed = Changed::default();
+        tasks.spawn(review::review_loop(Arc::clone(&gate), changed.clone()));
         let (reloads, asked) = mpsc::channel(1);
-        let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder);
+        let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
         tasks.spawn(reloader.run(asked, readiness.clone()));
         while let Some(Order::Reload) = orders.recv().await {
             // Full if one is asked for already, which will read what is there by then.
@@ -202,6 +208,46 @@ impl Proxy {
         }
         readiness.send_modify(|readiness| readiness.phase = Phase::Draining);
         drain::drain(&gate, &mut orders).await;
+    }
+}
+
+fn serve_controls(
+    tasks: &mut JoinSet<()>,
+    gate: &Arc<Gate>,
+    readiness: watch::Receiver<Readiness>,
+    (tcp, unix): (Option<TcpListener>, Option<ControlListener>),
+) {
+    let admin = Admin {
+        metrics: gate.metrics.clone(),
+        readiness,
+        bounds: Bounds::default(),
+    };
+    if let Some(socket) = unix {
+        tracing::info!(path = %socket.path().display(), "control socket");
+        let (admin, gate) = (admin.clone(), Arc::clone(gate));
+        tasks.spawn(async move {
+            if let Err(error) = (Control { admin, gate }).serve(socket).await {
+                tracing::error!(%error, "the control socket failed");
+            }
+        });
+    }
+    if let Some(socket) = tcp {
+        log_listening("admin", &socket);
+        tasks.spawn(async move {
+            if let Err(error) = admin.serve(socket, std::future::pending()).await {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        });
+    }
+}
+
+fn listen_for_control(socket: &ControlSocket) -> Result<Option<ControlListener>, StartError> {
+    match socket {
+        ControlSocket::Off => Ok(None),
+        ControlSocket::At(path) => ControlListener::bind(path).map(Some).map_err(|source| {
+            let path = path.clone();
+            StartError::Control { path, source }
+        }),
     }
 }
 

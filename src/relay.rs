@@ -5,7 +5,6 @@
 //! other side (T17), so a session holds at most one buffer's worth of bytes each way, inside its
 //! TLS state, and none while it idles.
 
-mod buffer;
 mod closed;
 mod control;
 mod leg;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::project::{OnRevoke, Projects};
+use crate::address::ClientAddr;
+use crate::gate::allow_list::AllowList;
+use crate::project::{OnRevoke, Project, Projects};
 use crate::relay::Cut;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::Session;
 use crate::wire::encode::{FatalResponse, fatal};
 
 /// How long a client may take to read why it was cut.
@@ -15,17 +17,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// admin_shutdown: the session was ended on purpose, by the operator's side (T22).
 const ADMIN_SHUTDOWN: &str = "57P01";
 
-/// Measures every live session against `projects`. Returns how many were cut.
-pub fn review_all(sessions: &Sessions, projects: &Projects) -> usize {
-    let now = Timestamp::now();
-    sessions.cut(|session| verdict(session, projects, now))
-}
-
-/// Measures one session against `projects`, and cuts it if need be.
-pub fn review(session: &Session, projects: &Projects) {
-    if let Some(cut) = verdict(session, projects, Timestamp::now()) {
+/// Measures one session against `projects`, and cuts it if need be. Returns whether it may not go
+/// on.
+pub fn review(session: &Session, projects: &Projects, now: Timestamp) -> bool {
+    let cut = verdict(session, projects, now);
+    let is_cut = cut.is_some();
+    if let Some(cut) = cut {
         session.control.cut(cut);
     }
+    is_cut
 }
 
 /// The reason for which `session` may not go on, if there is one.
@@ -44,17 +44,19 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));
     };
-    let may_stay = project.policy.observe
-        || project.policy.on_revoke == OnRevoke::Keep
-        || project.allow.decide(*client, now).is_allowed();
-    (!may_stay).then(|| {
-        let message = format!(
-            "connections from {} are no longer allowed to \"{name}\"",
-            client.ip()
-        );
+    would_cut(project, &project.allow, *client, now).then(|| {
+        let ip = client.ip();
+        let message = format!("connections from {ip} are no longer allowed to \"{name}\"");
         let hint = "The rule that let this session in was changed, removed or has expired.";
         cut("rule_revoked", &message, Some(hint))
     })
+}
+
+/// Whether a session of `client` would be cut if `list` were the rules of `project`.
+#[must_use]
+pub fn would_cut(project: &Project, list: &AllowList, client: ClientAddr, now: Timestamp) -> bool {
+    let may_stay = project.policy.observe || project.policy.on_revoke == OnRevoke::Keep;
+    !may_stay && !list.decide(client, now).is_allowed()
 }
 
 /// The end of a session whose process stops.

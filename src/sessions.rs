@@ -53,6 +53,14 @@ impl Sessions {
         self.lock().values().map(Arc::clone).collect()
     }
 
+    /// The live sessions of one project.
+    #[must_use]
+    pub fn of(&self, project: &ProjectName) -> Vec<Arc<Session>> {
+        let live = self.lock();
+        let of_project = live.values().filter(|session| session.project == *project);
+        of_project.map(Arc::clone).collect()
+    }
+
     /// Cuts the sessions for which `judge` has a reason. Returns how many.
     pub fn cut(&self, judge: impl Fn(&Session) -> Option<Cut>) -> usize {
         // Judged on a copy, so that no session waits for the lock to open or to end.

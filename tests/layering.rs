@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first.
 const FLOORS: [&[&str]; 7] = [
-    &["address", "gate", "id", "relay", "wire"],
+    &["address", "gate", "id", "relay", "tls", "wire"],
     &["auth", "backend", "pki", "refusal"],
     &["cancel", "metrics", "project", "revocation", "sessions"],
     &["connection"],
@@ -17,14 +17,17 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Dependencies that only these modules may name.
-const CONFINED: [(&str, &[&str]); 12] = [
+const CONFINED: [(&str, &[&str]); 15] = [
     ("annotate_snippets", &["config", "store"]),
     ("axum", &["admin"]),
     ("clap", &["cli"]),
+    ("http_body_util", &["cli"]),
+    ("hyper", &["cli"]),
     ("notify", &["store"]),
     ("pgwire", &["wire"]),
     ("prometheus", &["metrics"]),
     ("rcgen", &["pki"]),
+    ("rustls::unbuffered", &["tls"]),
     ("toml", &["config", "store"]),
     ("toml_edit", &["config", "store"]),
     ("tracing", &["cli", "connection", "proxy"]),

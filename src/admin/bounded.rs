@@ -1,7 +1,6 @@
 //! Bounds on what a client of the controls may take up, however slowly it speaks.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -36,14 +34,14 @@ impl Default for Bounds {
 }
 
 /// A listener whose connections keep to the bounds.
-pub(super) struct BoundedListener {
-    listener: TcpListener,
+pub(super) struct BoundedListener<L> {
+    listener: L,
     slots: Arc<Semaphore>,
     bounds: Bounds,
 }
 
-impl BoundedListener {
-    pub(super) fn new(listener: TcpListener, bounds: Bounds) -> Self {
+impl<L> BoundedListener<L> {
+    pub(super) fn new(listener: L, bounds: Bounds) -> Self {
         Self {
             listener,
             slots: Arc::new(Semaphore::new(bounds.connections)),
@@ -52,34 +50,34 @@ impl BoundedListener {
     }
 }
 
-impl Listener for BoundedListener {
-    type Io = Bounded;
-    type Addr = SocketAddr;
+impl<L: Listener> Listener for BoundedListener<L> {
+    type Io = Bounded<L::Io>;
+    type Addr = L::Addr;
 
-    async fn accept(&mut self) -> (Bounded, SocketAddr) {
+    async fn accept(&mut self) -> (Bounded<L::Io>, L::Addr) {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         // axum's own accept waits and goes on after an error (T30).
         let (stream, address) = Listener::accept(&mut self.listener).await;
         (Bounded::new(stream, self.bounds, slot), address)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<L::Addr> {
         self.listener.local_addr()
     }
 }
 
 /// A connection that fails once a request takes too long or gets too long. Whatever is written
 /// begins both anew.
-pub(super) struct Bounded {
-    stream: TcpStream,
+pub(super) struct Bounded<S> {
+    stream: S,
     bounds: Bounds,
     deadline: Pin<Box<Sleep>>,
     left: usize,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
-impl Bounded {
-    fn new(stream: TcpStream, bounds: Bounds, slot: Option<OwnedSemaphorePermit>) -> Self {
+impl<S> Bounded<S> {
+    fn new(stream: S, bounds: Bounds, slot: Option<OwnedSemaphorePermit>) -> Self {
         let deadline = Box::pin(sleep(bounds.time));
         Self {
             stream,
@@ -103,7 +101,7 @@ impl Bounded {
     }
 }
 
-impl AsyncRead for Bounded {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,7 +118,7 @@ impl AsyncRead for Bounded {
     }
 }
 
-impl AsyncWrite for Bounded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

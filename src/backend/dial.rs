@@ -12,11 +12,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::{Backend, BackendConnection, BackendPeer, DialError, Tls, Way};
 use crate::address::{BackendAddr, Host};
 use crate::relay::{BackendStream, tune};
+use crate::tls::TlsStream;
 
 /// SSLRequest: its length, 8, and its code, 80877103 (PostgreSQL, message formats).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -213,8 +213,7 @@ async fn shake_hands(
     tls: &Tls,
     peer: &BackendPeer,
 ) -> Result<BackendStream, DialError> {
-    let connector = TlsConnector::from(Arc::clone(&tls.config));
-    let connected = connector.connect(tls.name.clone(), tcp).await;
+    let connected = TlsStream::connect(tcp, Arc::clone(&tls.config), tls.name.clone()).await;
     let stream = connected.map_err(|source| DialError::Tls {
         peer: peer.clone(),
         source,
@@ -225,7 +224,7 @@ async fn shake_hands(
 fn leaf_der(stream: &BackendStream) -> Option<CertificateDer<'static>> {
     match stream {
         BackendStream::Tcp(_) | BackendStream::Unix(_) => None,
-        BackendStream::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().cloned(),
+        BackendStream::Tls(stream) => stream.state().peer_certificates()?.first().cloned(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Where clients are awaited, and where operators are.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::problem::Place;
 use super::reader::{Item, Spot};
 use super::section::Section;
-use super::value::{At, Value, quoted};
+use super::value::{At, Value, quoted, show_path};
 use crate::id::ProjectName;
 
 /// Where the gate listens if it is told nothing.
@@ -138,6 +139,31 @@ impl Value for AdminListen {
         match self {
             Self::Off => quoted("off"),
             Self::On(address) => address.show(),
+        }
+    }
+}
+
+/// Where the command line reaches the running gate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ControlSocket {
+    /// Nowhere.
+    Off,
+    /// At this path, as a Unix-domain socket that only its owner can use.
+    At(PathBuf),
+}
+
+impl Value for ControlSocket {
+    fn read(item: &mut Item<'_, '_>) -> Option<Self> {
+        if item.value.as_str() == Some("off") {
+            return Some(Self::Off);
+        }
+        PathBuf::read(item).map(Self::At)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Off => quoted("off"),
+            Self::At(path) => show_path(path),
         }
     }
 }

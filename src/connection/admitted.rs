@@ -12,8 +12,6 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use tokio::net::TcpStream;
-use tokio_rustls::StartHandshake;
 
 use super::facts::Facts;
 use super::greeted::Greeted;
@@ -23,10 +21,11 @@ use crate::gate::limits::{Limits, SessionSlot};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
+use crate::tls::ClientHello;
 
 /// A connection that may go on with TLS.
 pub(super) struct Admitted {
-    pub(super) handshake: StartHandshake<TcpStream>,
+    pub(super) hello: ClientHello,
     pub(super) tls: Arc<ServerConfig>,
     /// The leaf that this TLS shows: what the client binds its login to.
     pub(super) served: CertificateDer<'static>,
@@ -70,7 +69,7 @@ impl Greeted {
     /// The rules or a limit are against it, and it is not to be told.
     pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
         let Self {
-            handshake,
+            hello,
             pinned,
             over,
         } = self;
@@ -96,7 +95,7 @@ impl Greeted {
             | Standing::Unnamed
             | Standing::NotHere(_)
             | Standing::Refused(_)) => Ok(Admitted {
-                handshake,
+                hello,
                 tls: Arc::clone(tls),
                 served: identity.leaf_der().clone(),
                 standing,

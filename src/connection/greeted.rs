@@ -3,10 +3,8 @@
 
 use std::io;
 
-use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::accepted::Accepted;
 use super::cancelled::{Cancel, Waiting};
@@ -15,6 +13,7 @@ use super::refused::{Channel, Refused};
 use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
 use crate::refusal::Refusal;
+use crate::tls::{ClientHello, NoClientHello};
 use crate::wire::ProtocolViolation;
 use crate::wire::startup::{CancelRequest, StartupHeader, StartupPacket};
 
@@ -26,7 +25,7 @@ const ALPN: &[u8] = b"postgresql";
 
 /// A connection whose ClientHello is known.
 pub(super) struct Greeted {
-    pub(super) handshake: StartHandshake<TcpStream>,
+    pub(super) hello: ClientHello,
     pub(super) pinned: Option<ProjectName>,
     pub(super) over: Option<OverLimit>,
 }
@@ -62,30 +61,24 @@ impl Accepted {
             Err(refusal) => return Err(Refused::new(refusal, Channel::Clear(socket))),
         };
         facts.negotiation = Some(negotiation);
-        let handshake = read_client_hello(socket).await?;
-        let hello = handshake.client_hello();
+        let hello = read_client_hello(socket).await?;
         facts.server_name = hello.server_name().and_then(|name| name.parse().ok());
-        let offers_alpn = hello
-            .alpn()
-            .is_some_and(|mut names| names.any(|name| name == ALPN));
-        if negotiation == Negotiation::Direct && !offers_alpn {
-            let channel = Channel::NoApplicationProtocol(handshake.io);
+        if negotiation == Negotiation::Direct && !hello.offers(ALPN) {
+            let channel = Channel::NoApplicationProtocol(hello.into_socket());
             return Err(Refused::new(Refusal::DirectTlsWithoutAlpn, channel));
         }
         Ok(Greeting::Hello(Box::new(Greeted {
-            handshake,
+            hello,
             pinned,
             over,
         })))
     }
 }
 
-async fn read_client_hello(socket: TcpStream) -> Result<StartHandshake<TcpStream>, Refused> {
-    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
-    (&mut acceptor).await.map_err(|error| {
-        // If an alert was due, the acceptor has sent it.
-        let channel = acceptor.take_io().map_or(Channel::Closed, Channel::Alerted);
-        Refused::new(Refusal::from_tls(&error), channel)
+async fn read_client_hello(socket: TcpStream) -> Result<ClientHello, Refused> {
+    let hello = ClientHello::read(socket).await;
+    hello.map_err(|NoClientHello { error, socket }| {
+        Refused::new(Refusal::from_tls(&error), Channel::Alerted(socket))
     })
 }
 

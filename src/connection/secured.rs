@@ -26,13 +26,13 @@ impl Admitted {
     /// The two sides could not agree; the alert has been sent.
     pub(super) async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
         let Self {
-            handshake,
+            hello,
             tls,
             served,
             standing,
         } = self;
         let begun = Instant::now();
-        match handshake.into_stream(tls).into_fallible().await {
+        match hello.answer(tls).await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));
@@ -52,12 +52,12 @@ impl Admitted {
 
 impl TlsFacts {
     pub(super) fn of(client: &ClientStream) -> Self {
-        let (_, connection) = client.get_ref();
-        let group = connection
+        let state = client.state();
+        let group = state
             .negotiated_key_exchange_group()
             .map(|group| group.name());
         Self {
-            version: connection.protocol_version(),
+            version: state.protocol_version(),
             group,
         }
     }

@@ -105,175 +105,272 @@ impl PrefixTrie {
     }
 }
 
-/// What the answer is in each range of addresses, for one family. The end of a range is its last
-/// address; the very last range has none.
+/// What the answer is for each address of one family.
 #[derive(Debug, Clone)]
-enum Ranges<K: Key> {
-    Short { ends: Box<[K]>, values: Box<[u32]> },
-    Tall(Box<Tree<K>>),
+struct Ranges<K: Key> {
+    /// Ascending, without gaps; the last one ends where the addresses end. Empty when no address has
+    /// an answer.
+    ranges: Box<[K::Range]>,
+    /// Where to search, if there are many.
+    index: Option<Box<Index<K>>>,
 }
 
 impl<K: Key> Default for Ranges<K> {
     fn default() -> Self {
-        Self::Short {
-            ends: Box::default(),
-            values: Box::default(),
+        Self {
+            ranges: Box::default(),
+            index: None,
         }
     }
 }
 
 impl<K: Key> Ranges<K> {
-    /// More ranges than this deserve a tree.
+    /// More ranges than this deserve an index.
     const SHORT: usize = 64;
 
     fn new(steps: Steps<K>) -> Self {
-        let Steps { starts, values } = steps;
-        if values == [NOTHING] {
+        if steps.values == [NOTHING] {
             return Self::default();
         }
-        let ends: Vec<_> = starts.into_iter().map(Key::before).collect();
-        if values.len() > Self::SHORT {
-            return Self::Tall(Box::new(Tree::new(ends, &values)));
-        }
-        Self::Short {
-            ends: ends.into(),
-            values: values.into(),
-        }
+        let ends = steps
+            .starts
+            .iter()
+            .map(|start| start.before())
+            .chain([K::MAX]);
+        let ranges: Box<[_]> = ends
+            .zip(&steps.values)
+            .map(|(end, value)| K::range(end, *value))
+            .collect();
+        let index = (ranges.len() > Self::SHORT).then(|| Box::new(Index::new(&ranges)));
+        Self { ranges, index }
     }
 
     #[inline]
     fn find(&self, key: K) -> u32 {
-        match self {
-            Self::Short { ends, values } => find(ends, values, key),
-            Self::Tall(tree) => tree.find(key),
-        }
-    }
-
-    fn heap_size(&self) -> usize {
-        match self {
-            Self::Short { ends, values } => size_of_val(&**ends) + size_of_val(&**values),
-            Self::Tall(tree) => tree.heap_size(),
-        }
-    }
-}
-
-/// The value of the range that `key` is in.
-#[inline]
-fn find<K: Key>(ends: &[K], values: &[u32], key: K) -> u32 {
-    values
-        .get(ends.partition_point(|end| *end < key))
-        .copied()
-        .unwrap_or(NOTHING)
-}
-
-/// A static B+ tree over the ranges.
-#[derive(Debug, Clone)]
-struct Tree<K: Key> {
-    /// From the root, a single node, downwards.
-    inner: Box<[Box<[K::Inner]>]>,
-    leaves: Box<[Leaf<K>]>,
-}
-
-/// As many ranges as have their ends in one or two cache lines, with the values beside them.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-struct Leaf<K> {
-    /// The last one is not used: a key above it is in another leaf.
-    ends: [K; LEAF],
-    values: [u32; LEAF],
-}
-
-const LEAF: usize = 16;
-
-impl<K: Key> Tree<K> {
-    fn new(mut ends: Vec<K>, values: &[u32]) -> Self {
-        let leaf = |(number, values): (usize, &[u32])| Leaf {
-            ends: padded(ends.get(number * LEAF..).unwrap_or_default(), K::MAX),
-            values: padded(values, NOTHING),
+        let (from, to) = match &self.index {
+            Some(index) => index.bucket(key),
+            None => (0, self.ranges.len()),
         };
-        let leaves = values.chunks(LEAF).enumerate().map(leaf).collect();
-        let mut inner = Vec::new();
-        let mut width = LEAF;
-        while ends.len() >= width {
-            // The greatest end of each node of the level below, but for the last node.
-            ends = ends.into_iter().skip(width - 1).step_by(width).collect();
-            inner.push(ends.chunks(K::WIDTH).map(K::inner).collect());
-            width = K::WIDTH;
-        }
-        inner.reverse();
-        Self {
-            inner: inner.into(),
-            leaves,
-        }
-    }
-
-    #[inline]
-    fn find(&self, key: K) -> u32 {
-        let mut place = 0;
-        for nodes in &self.inner {
-            // A missing node has a single child.
-            place = place * K::WIDTH + nodes.get(place).map_or(0, |node| K::child(node, key));
-        }
-        self.leaves
-            .get(place)
-            .map_or(NOTHING, |leaf| leaf.values[rank(&leaf.ends, key)])
+        find(&self.ranges, (from, to), key)
     }
 
     fn heap_size(&self) -> usize {
-        let inner: usize = self.inner.iter().map(|nodes| size_of_val(&**nodes)).sum();
-        size_of::<Self>() + size_of_val(&*self.inner) + inner + size_of_val(&*self.leaves)
+        let index = self.index.as_ref().map_or(0, |index| index.heap_size());
+        size_of_val(&*self.ranges) + index
     }
 }
 
-fn padded<T: Copy, const N: usize>(items: &[T], padding: T) -> [T; N] {
-    std::array::from_fn(|place| items.get(place).copied().unwrap_or(padding))
-}
-
-/// How many of the ascending `ends` but the last are below `key`. N is a power of two.
+/// The value of the first range that does not end below `key`, knowing that it is one of those
+/// `from` to `to`, both included.
 #[inline]
-fn rank<K: Key, const N: usize>(ends: &[K; N], key: K) -> usize {
-    let (mut rank, mut step) = (0, N / 2);
-    while step > 0 {
-        rank += select_unpredictable(ends[rank + step - 1] < key, step, 0);
-        step /= 2;
+fn find<K: Key>(ranges: &[K::Range], (mut from, to): (usize, usize), key: K) -> u32 {
+    let mut size = to.saturating_sub(from);
+    while size >= WINDOW {
+        let half = size / 2;
+        let middle = ranges.get(from + half - 1).map_or(K::MAX, K::end);
+        from = select_unpredictable(middle < key, from + half, from);
+        size -= half;
     }
-    rank
+    // The ranges before the window end below the key, so the window may as well begin earlier.
+    let from = from.min(ranges.len().saturating_sub(WINDOW));
+    let rest = ranges.get(from..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(window) => K::value(&window[rank::<K>(window, key)]),
+        None => rest
+            .iter()
+            .find(|range| K::end(range) >= key)
+            .map_or(NOTHING, K::value),
+    }
+}
+
+/// Ranges that are searched in a fixed number of steps.
+const WINDOW: usize = 16;
+
+/// How many ranges of the window, of which the last one is not looked at, end below `key`.
+#[inline]
+fn rank<K: Key>(window: &[K::Range; WINDOW], key: K) -> usize {
+    let step = |rank: usize, step: usize| {
+        rank + select_unpredictable(K::end(&window[rank + step - 1]) < key, step, 0)
+    };
+    step(step(step(step(0, 8), 4), 2), 1)
+}
+
+/// Two levels on top of a long list of ranges, where each range stands at its end. A sixth of the
+/// size of the ranges at most, so that it stays in the second-level cache when those don't.
+#[derive(Debug, Clone)]
+struct Index<K> {
+    all: Scale<K>,
+    /// One for each slot of `all`.
+    blocks: Box<[Block<K>]>,
+    /// How many ranges of its block stand before each bucket, in the block's unit; and behind the
+    /// last bucket of each block, how many ranges the block has.
+    below: Box<[u16]>,
+}
+
+/// Divides a stretch of addresses into slots of equal size, a power of two.
+#[derive(Debug, Clone, Copy, Default)]
+struct Scale<K> {
+    first: K,
+    shift: u32,
+}
+
+/// A stretch of addresses, divided into buckets.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block<K> {
+    scale: Scale<K>,
+    /// The greatest number of a bucket.
+    last: u32,
+    /// The place in `below` of its first bucket.
+    bucket: u32,
+    /// How many ranges stand before it.
+    range: u32,
+    /// Its ranges are counted in units of two to the power of this, so that 16 bits are enough.
+    unit: u32,
+}
+
+impl<K: Key> Scale<K> {
+    /// At most `slots` of them over these ranges.
+    fn new(ranges: &[K::Range], slots: usize) -> Self {
+        let ends = ranges
+            .first()
+            .zip(ranges.last())
+            .map(|(a, b)| (K::end(a), K::end(b)));
+        let Some((first, last)) = ends else {
+            return Self::default();
+        };
+        let scale = |shift| Self { first, shift };
+        (0..K::BITS)
+            .map(scale)
+            .find(|scale| scale.slot(last) < slots)
+            .unwrap_or_default()
+    }
+
+    /// What is below the first slot belongs to the first slot.
+    #[inline]
+    fn slot(self, key: K) -> usize {
+        key.distance(self.first, self.shift)
+    }
+}
+
+impl<K: Key> Index<K> {
+    /// Ranges to a block, on average.
+    const BLOCK: usize = 128;
+    /// Ranges to a bucket, on average: so few that hardly any has more than a window.
+    const BUCKET: usize = 4;
+
+    fn new(ranges: &[K::Range]) -> Self {
+        // The last range ends where the addresses end, far from all the others.
+        let ranges = ranges.split_last().map_or(ranges, |(_, others)| others);
+        let all = Scale::new(ranges, (ranges.len() / Self::BLOCK).max(1));
+        let mut index = Self {
+            all,
+            blocks: Box::default(),
+            below: Box::default(),
+        };
+        let (mut blocks, mut below) = (Vec::new(), Vec::new());
+        let slot = |range: &K::Range| all.slot(K::end(range));
+        let mut range = 0;
+        for block in ranges.chunk_by(|a, b| slot(a) == slot(b)) {
+            while block
+                .first()
+                .is_some_and(|first| blocks.len() < slot(first))
+            {
+                blocks.push(Self::block(&[], range, &mut below));
+            }
+            blocks.push(Self::block(block, range, &mut below));
+            range += block.len();
+        }
+        (index.blocks, index.below) = (blocks.into(), below.into());
+        index
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "ranges <= 2 * VALUE_LIMIT < 2^32"
+    )]
+    fn block(ranges: &[K::Range], before: usize, below: &mut Vec<u16>) -> Block<K> {
+        let scale = Scale::new(ranges, (ranges.len() / Self::BUCKET).max(1));
+        let unit = (0..)
+            .find(|unit| ranges.len() >> unit <= usize::from(u16::MAX))
+            .unwrap_or(0);
+        let first = below.len();
+        for (number, range) in ranges.iter().enumerate() {
+            let buckets = first + scale.slot(K::end(range)) + 1;
+            below.resize(below.len().max(buckets), (number >> unit) as u16);
+        }
+        below.resize(below.len().max(first + 1), 0);
+        let last = (below.len() - first - 1) as u32;
+        below.push((ranges.len() >> unit) as u16);
+        Block {
+            scale,
+            last,
+            bucket: first as u32,
+            range: before as u32,
+            unit,
+        }
+    }
+
+    /// From which range on, and up to which one, to look for `key`.
+    #[inline]
+    fn bucket(&self, key: K) -> (usize, usize) {
+        let block = self.all.slot(key).min(self.blocks.len().saturating_sub(1));
+        let Some(block) = self.blocks.get(block) else {
+            return (0, 0);
+        };
+        let bucket = block.bucket as usize + block.scale.slot(key).min(block.last as usize);
+        let below = self.below.get(bucket..).and_then(<[_]>::first_chunk);
+        let Some([from, to]) = below.map(|below| below.map(|n| usize::from(n) << block.unit))
+        else {
+            return (0, 0);
+        };
+        let before = block.range as usize;
+        (before + from, before + to + (1 << block.unit) - 1)
+    }
+
+    fn heap_size(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.blocks) + size_of_val(&*self.below)
+    }
 }
 
 /// An IPv4 address, or the first or second half of an IPv6 address.
-trait Key: Copy + Ord + Default {
+trait Key: Copy + Ord + Default + std::fmt::Debug {
+    const BITS: u32;
     const MAX: Self;
-    /// An inner node, one cache line: the greatest ends of its children, of which the last one is
-    /// not used.
-    type Inner: Clone + std::fmt::Debug;
-    /// How many children it has at most.
-    const WIDTH: usize;
-    fn inner(ends: &[Self]) -> Self::Inner;
-    /// Which child `key` is in.
-    fn child(node: &Self::Inner, key: Self) -> usize;
+    /// An end and a value.
+    type Range: Copy + std::fmt::Debug;
+    fn range(end: Self, value: u32) -> Self::Range;
+    fn end(range: &Self::Range) -> Self;
+    fn value(range: &Self::Range) -> u32;
+    /// How far it is above `first`, shifted.
+    fn distance(self, first: Self, shift: u32) -> usize;
     /// One less. Not asked of 0, as no range ends before it.
     fn before(self) -> Self;
 }
 
-/// Aligned to a cache line.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-struct Line<T>(T);
-
 macro_rules! key {
-    ($type:ty, $width:literal) => {
+    ($type:ty, $range:ty, $new:expr, $end:expr, $value:expr) => {
         impl Key for $type {
+            const BITS: u32 = Self::BITS;
             const MAX: Self = Self::MAX;
-            type Inner = Line<[$type; $width]>;
-            const WIDTH: usize = $width;
+            type Range = $range;
 
-            fn inner(ends: &[Self]) -> Self::Inner {
-                Line(padded(ends, Self::MAX))
+            fn range(end: Self, value: u32) -> Self::Range {
+                $new(end, value)
             }
 
             #[inline]
-            fn child(node: &Self::Inner, key: Self) -> usize {
-                rank(&node.0, key)
+            fn end(range: &Self::Range) -> Self {
+                $end(range)
+            }
+
+            #[inline]
+            fn value(range: &Self::Range) -> u32 {
+                $value(range)
+            }
+
+            #[inline]
+            fn distance(self, first: Self, shift: u32) -> usize {
+                (self.saturating_sub(first) >> shift) as usize
             }
 
             fn before(self) -> Self {
@@ -283,37 +380,49 @@ macro_rules! key {
     };
 }
 
-key!(u32, 16);
-key!(u64, 8);
+key!(
+    u32,
+    [u32; 2],
+    |end, value| [end, value],
+    |range: &[u32; 2]| range[0],
+    |range: &[u32; 2]| range[1]
+);
+key!(
+    u64,
+    // Not a pair, which would take 16 bytes.
+    [u32; 3],
+    |end: u64, value| [end as u32, (end >> 32) as u32, value],
+    |range: &[u32; 3]| u64::from(range[0]) | u64::from(range[1]) << 32,
+    |range: &[u32; 3]| range[2]
+);
 
 /// The second IPv6 level: for each /64 with longer prefixes inside, the ranges of its last 64 bits.
 #[derive(Debug, Clone, Default)]
 struct Deep {
-    /// Where the values of each /64 begin, and where the last one's end.
+    /// Where the ranges of each /64 begin, and where the last one's end.
     firsts: Box<[u32]>,
-    values: Box<[u32]>,
-    /// One fewer per /64 than values.
-    ends: Box<[u64]>,
+    ranges: Box<[<u64 as Key>::Range]>,
 }
 
 impl Deep {
     #[inline]
     fn find(&self, place: u32, key: u64) -> u32 {
-        let place = place as usize;
-        let bounds = self.firsts.get(place..).and_then(<[u32]>::first_chunk);
-        let Some([first, end]) = bounds.map(|bounds| bounds.map(|bound| bound as usize)) else {
+        let bounds = self
+            .firsts
+            .get(place as usize..)
+            .and_then(<[u32]>::first_chunk);
+        let Some([first, end]) = bounds else {
             return NOTHING;
         };
-        let ends = self
-            .ends
-            .get(first - place..end - place - 1)
+        let ranges = self
+            .ranges
+            .get(*first as usize..*end as usize)
             .unwrap_or_default();
-        find(ends, self.values.get(first..).unwrap_or_default(), key)
+        find(ranges, (0, ranges.len()), key)
     }
 
     fn heap_size(&self) -> usize {
-        let numbers = size_of_val(&*self.firsts) + size_of_val(&*self.values);
-        size_of::<Self>() + numbers + size_of_val(&*self.ends)
+        size_of::<Self>() + size_of_val(&*self.firsts) + size_of_val(&*self.ranges)
     }
 }
 
@@ -429,7 +538,7 @@ fn close<W: Word>(open: &mut Vec<(W, u32)>, steps: &mut Steps<W>, is_past: impl 
 )]
 fn split(steps: &Steps<u128>) -> (Steps<u64>, Option<Box<Deep>>) {
     let mut high = Steps::with_capacity(steps.starts.len());
-    let (mut firsts, mut deep_values, mut deep_ends) = (vec![0], Vec::new(), Vec::new());
+    let (mut firsts, mut ranges) = (vec![0], Vec::new());
     let mut values = steps.values.iter().copied();
     let mut before = values.next().unwrap_or(NOTHING);
     high.set(0, before);
@@ -443,31 +552,23 @@ fn split(steps: &Steps<u128>) -> (Steps<u64>, Option<Box<Deep>>) {
             continue;
         }
         high.set(at, DEEPER | (firsts.len() - 1) as u32);
-        deep_values.extend((within != 0).then_some(before));
-        deep_values.extend(values.by_ref().take(group.len()));
-        let starts = group
-            .iter()
-            .map(|start| halves(*start).1)
-            .filter(|start| *start != 0);
-        deep_ends.extend(starts.map(Key::before));
-        firsts.push(deep_values.len() as u32);
-        before = deep_values.last().copied().unwrap_or(NOTHING);
+        for start in group {
+            let (_, start) = halves(*start);
+            ranges.extend((start != 0).then(|| Key::range(start.before(), before)));
+            before = values.next().unwrap_or(NOTHING);
+        }
+        ranges.push(Key::range(u64::MAX, before));
+        firsts.push(ranges.len() as u32);
         if let Some(next) = at.checked_add(1) {
             high.set(next, before);
         }
     }
-    let is_needed = !deep_values.is_empty();
-    let (firsts, values) = (firsts.into(), deep_values.into());
-    (
-        high,
-        is_needed.then(|| {
-            Box::new(Deep {
-                firsts,
-                values,
-                ends: deep_ends.into(),
-            })
-        }),
-    )
+    let is_needed = !ranges.is_empty();
+    let deep = Deep {
+        firsts: firsts.into(),
+        ranges: ranges.into(),
+    };
+    (high, is_needed.then(|| Box::new(deep)))
 }
 
 /// The first and the last 64 bits.

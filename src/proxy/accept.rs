@@ -51,10 +51,12 @@ pub(super) async fn accept_loop(
                     };
                     tracing::error!(%error, todo, "cannot accept connections");
                 }
-                if files_are_short {
-                    spare.shed(&listener).await;
+                // Those who wait are told at once, however many they are; the workers come first.
+                if files_are_short && spare.shed(&listener).await {
+                    tokio::task::yield_now().await;
+                } else {
+                    sleep(BACKOFF).await;
                 }
-                sleep(BACKOFF).await;
             }
         }
     }
@@ -69,10 +71,13 @@ impl Spare {
         Self(File::open("/dev/null").ok())
     }
 
-    async fn shed(&mut self, listener: &TcpListener) {
+    /// Closes on whoever waits first; false if nobody waits, or another had the descriptor first.
+    async fn shed(&mut self, listener: &TcpListener) -> bool {
         self.0 = None;
-        // Whoever waits first is closed at once; if nobody waits, nobody needs to be.
-        drop(tokio::time::timeout(BACKOFF, listener.accept()).await);
+        let waiting = tokio::time::timeout(BACKOFF, listener.accept()).await;
+        let is_shed = matches!(waiting, Ok(Ok(_)));
+        drop(waiting);
         self.0 = File::open("/dev/null").ok();
+        is_shed
     }
 }

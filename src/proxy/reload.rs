@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use super::review::Changed;
 use crate::admin::Readiness;
 use crate::config::{Config, SourceFile};
 use crate::connection::Gate;
 use crate::project::Projects;
-use crate::revocation;
 use crate::store::snapshot::Builder;
 use crate::store::watch::Watch;
 
@@ -44,21 +44,25 @@ pub(super) struct Reloader {
     renewed: Option<Instant>,
     /// What is wrong with the last change that was asked for.
     trouble: Option<String>,
+    changed: Changed,
 }
 
 /// What happens to what is in force.
 enum Change {
     /// A file that the configuration names has changed.
     File,
-    /// A rule has expired, or a leaf is due for renewal.
+    /// A leaf is due for renewal.
     Clock,
 }
 
 impl Reloader {
+    /// Keeps what is in force, which was made of `config` by `builder`; `changed` is told of each
+    /// change.
     pub(super) fn new(
         gate: Arc<Gate>,
         (config, origin): (Config, Origin),
         builder: Builder,
+        changed: Changed,
     ) -> Self {
         let watch = match &origin {
             Origin::File(_) => Some(Watch::new(&config.files)),
@@ -72,6 +76,7 @@ impl Reloader {
             watch,
             renewed: None,
             trouble: None,
+            changed,
         }
     }
 
@@ -88,7 +93,7 @@ impl Reloader {
                 Some(()) = asked.recv() => self.reload("SIGHUP").await,
                 change = self.next_change() => match change {
                     Change::File => self.reload("the file changed").await,
-                    Change::Clock => self.clock().await,
+                    Change::Clock => self.renew().await,
                 }
             }
             let notes = self.trouble.iter().cloned().collect();
@@ -97,7 +102,7 @@ impl Reloader {
     }
 
     async fn next_change(&mut self) -> Change {
-        let due = self.due(&self.gate.projects.load());
+        let due = self.due();
         let changed = async {
             match &mut self.watch {
                 Some(watch) => watch.changed().await,
@@ -142,21 +147,14 @@ impl Reloader {
         }
     }
 
-    /// Renews what is due by the clock, and measures the live sessions against it.
-    async fn clock(&mut self) {
-        let renewal_due = |projects: &Projects| {
-            let now = Timestamp::now();
-            projects
-                .iter()
-                .any(|project| project.identity.renew_at().is_some_and(|at| at <= now))
-        };
-        if renewal_due(&self.gate.projects.load()) && self.wait_for_renewal().is_zero() {
+    /// Renews what is due by the clock.
+    async fn renew(&mut self) {
+        let now = Timestamp::now();
+        let is_due = self.renewal().is_some_and(|at| at <= now);
+        if is_due && self.wait_for_renewal().is_zero() {
             self.renewed = Some(Instant::now());
             self.rebuild(self.config.clone(), "a certificate is due for renewal")
                 .await;
-        } else {
-            let projects = self.gate.projects.load_full();
-            report_cut(revocation::review_all(&self.gate.sessions, &projects));
         }
     }
 
@@ -185,7 +183,7 @@ impl Reloader {
             projects = projects.iter().count(),
             "configuration reloaded"
         );
-        report_cut(revocation::review_all(&self.gate.sessions, &projects));
+        self.changed.tell();
     }
 
     fn failed(&mut self, because: &str, error: &str) {
@@ -195,22 +193,21 @@ impl Reloader {
         tracing::error!(because, error, "configuration not reloaded");
     }
 
-    /// The time until a rule expires or a leaf is due for renewal.
-    fn due(&self, projects: &Projects) -> Duration {
-        let now = Timestamp::now();
-        let until = |at: Timestamp| now.duration_until(at).try_into().unwrap_or(Duration::ZERO);
-        let expiries = projects
-            .iter()
-            .filter_map(|project| project.allow.next_expiry(now));
+    /// When the first leaf is due for renewal.
+    fn renewal(&self) -> Option<Timestamp> {
+        let projects = self.gate.projects.load();
         let renewals = projects
             .iter()
             .filter_map(|project| project.identity.renew_at());
-        let expiry = expiries.min().map_or(LONGEST_WAIT, until);
-        let renewal = renewals
-            .min()
-            .map_or(LONGEST_WAIT, until)
-            .max(self.wait_for_renewal());
-        expiry.min(renewal).min(LONGEST_WAIT)
+        renewals.min()
+    }
+
+    /// The time until then.
+    fn due(&self) -> Duration {
+        let now = Timestamp::now();
+        let until = |at: Timestamp| now.duration_until(at).try_into().unwrap_or(Duration::ZERO);
+        let renewal = self.renewal().map_or(LONGEST_WAIT, until);
+        renewal.max(self.wait_for_renewal()).min(LONGEST_WAIT)
     }
 
     /// How long no certificate is to be made anew, so that one which can't be is not tried for ever.
@@ -226,16 +223,11 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ("listen", before.listeners != after.listeners),
         ("certs", before.certs != after.certs),
         ("admin.listen", before.admin != after.admin),
+        ("admin.socket", before.control != after.control),
         ("log", before.log != after.log),
     ] {
         if changed {
             tracing::warn!(key, "this change takes effect when the gate is restarted");
         }
-    }
-}
-
-fn report_cut(sessions: usize) {
-    if sessions > 0 {
-        tracing::info!(sessions, "cut sessions that are no longer allowed");
     }
 }

@@ -1,14 +1,15 @@
 //! A session's two legs: all that the relay knows of sockets and of TLS.
 
-use std::io::{self, Write};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::{client, server};
+
+use crate::tls::{ClientSide, ServerSide, TlsStream};
 
 /// When an idle connection is first probed, and how long after an unanswered probe the next goes out.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -28,17 +29,14 @@ pub fn tune(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// A client's connection: always TLS, its handshake done.
-pub type ClientStream = server::TlsStream<TcpStream>;
+pub type ClientStream = TlsStream<ServerSide>;
 
-/// The client's side of a session. Another implementation of TLS would replace this type.
+/// The client's side of a session.
 #[derive(Debug)]
 pub(super) struct ClientLeg(ClientStream);
 
 impl ClientLeg {
-    pub(super) fn new(mut stream: ClientStream) -> Self {
-        // With a limit, `encrypt` could be asked to take more than it may. What bounds it is that
-        // the relay reads on only when `poll_flush` has sent everything.
-        stream.get_mut().1.set_buffer_limit(None);
+    pub(super) const fn new(stream: ClientStream) -> Self {
         Self(stream)
     }
 
@@ -46,21 +44,21 @@ impl ClientLeg {
     /// `UnexpectedEof`. Reads from the socket only when nothing decrypted is left (T15), so what
     /// is held is at most one read's worth of records.
     pub(super) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        Pin::new(&mut self.0).poll_fill_buf(cx)
+        self.0.poll_plaintext(cx)
     }
 
     /// Marks bytes that [`Self::poll_plaintext`] lent as relayed.
     pub(super) fn consume(&mut self, count: usize) {
-        Pin::new(&mut self.0).consume(count);
+        self.0.consume_plaintext(count);
     }
 
     /// Encrypts all of the bytes, to be sent by [`Self::poll_flush`].
     pub(super) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.get_mut().1.writer().write_all(bytes)
+        self.0.encrypt(bytes)
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        self.0.poll_send(cx)
     }
 
     /// Sends what is encrypted, close_notify and FIN.
@@ -71,7 +69,7 @@ impl ClientLeg {
     /// Makes the close that follows tell the client of a reset instead of an end (T16).
     pub(super) fn reset_on_close(&self) {
         // It fails only on a socket that is already dead, which needs no reset.
-        drop(self.0.get_ref().0.set_zero_linger());
+        drop(self.0.socket().set_zero_linger());
     }
 }
 
@@ -84,7 +82,7 @@ pub enum BackendStream {
     Unix(UnixStream),
     /// TLS over TCP, its handshake done and the backend verified as the project demands. Boxed,
     /// so that a session with a plain backend doesn't keep room for a second TLS state.
-    Tls(Box<client::TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ClientSide>>),
 }
 
 impl BackendStream {
@@ -94,7 +92,7 @@ impl BackendStream {
         let tcp = match self {
             Self::Tcp(tcp) => tcp,
             Self::Unix(_) => return,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Tls(tls) => tls.socket(),
         };
         // It fails only on a socket that is already dead, which needs no reset.
         drop(tcp.set_zero_linger());

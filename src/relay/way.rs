@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ClosedBy, Leg, Relay, Why, buffer};
+use super::{ClosedBy, Leg, Relay, Why};
+use crate::tls::buffer;
 
 /// The most bytes that a way moves before other tasks of its thread have a turn.
-const TURN: usize = 4 * buffer::SIZE;
+const TURN: usize = 2 * buffer::SIZE;
 
 /// How far one way of a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Relay {
             match self.download {
                 Way::Open => moved += ready!(self.poll_download_some(cx)),
                 Way::Closing => ready!(self.poll_end_client(cx)),
-                Way::Discarding => match ready!(self.poll_backend(cx, |_, _| Ok(()))) {
+                Way::Discarding => match ready!(self.poll_backend(cx, |_, _| ())) {
                     Ok(0) | Err(_) => self.download = Way::Closed,
                     Ok(count) => moved += count,
                 },
@@ -103,11 +104,15 @@ impl Relay {
         if let Err(error) = ready!(self.client.poll_flush(cx)) {
             return Poll::Ready(self.cannot_write(Leg::Client, &error));
         }
+        let mut encrypted = Ok(());
         let relayed = ready!(self.poll_backend(cx, |relay, bytes| {
             relay.boundary.observe(bytes);
             relay.control.count_to_client(bytes.len());
-            relay.client.encrypt(bytes)
+            encrypted = relay.client.encrypt(bytes);
         }));
+        if let Err(error) = encrypted {
+            return Poll::Ready(self.cannot_write(Leg::Client, &error));
+        }
         match relayed {
             Ok(0) => Poll::Ready(self.has_ended(Leg::Backend, Why::Ended)),
             Ok(count) => Poll::Ready(count),
@@ -119,15 +124,16 @@ impl Relay {
     fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&mut Self, &[u8]) -> io::Result<()>,
+        take: impl FnOnce(&mut Self, &[u8]),
     ) -> Poll<io::Result<usize>> {
         buffer::lend(|buffer| {
             let Some(backend) = &mut self.backend else {
                 return Poll::Ready(Ok(0));
             };
+            let (buffer, _) = buffer.split_at_mut(buffer::SIZE.min(buffer.len()));
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(backend).poll_read(cx, &mut buffer))?;
-            take(self, buffer.filled())?;
+            take(self, buffer.filled());
             Poll::Ready(Ok(buffer.filled().len()))
         })
     }

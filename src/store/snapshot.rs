@@ -1,6 +1,5 @@
 //! [`Builder`]: a configuration becomes [`Projects`], all or nothing (T31).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,12 +11,11 @@ use crate::config::{AuthSpec, BackendSpec, Config, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::gate::network::Network;
-use crate::gate::rule::TagName;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, scram_seed, server_config};
-use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle};
+use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
 
 /// Makes snapshots. Blocks on files and makes certificates: not for the workers' threads.
 #[derive(Debug, Clone)]
@@ -58,7 +56,7 @@ impl Builder {
                 }),
             }
         }
-        let common = self.common(config).map_err(|error| BuildError {
+        let common = self.common(config, tags).map_err(|error| BuildError {
             project: None,
             error,
         });
@@ -75,10 +73,11 @@ impl Builder {
         }
     }
 
-    fn common(&self, config: &Config) -> Result<Common, Cause> {
+    fn common(&self, config: &Config, tags: Tags) -> Result<Common, Cause> {
         let stranger = Identity::throwaway(Timestamp::now())?;
         Ok(Common {
             deny: DenyList::new([("deny".into(), networks(&config.deny))]),
+            tags,
             login_timeout: config.login_timeout,
             drain_timeout: config.drain_timeout,
             // A name that is dropped must not differ from one that doesn't exist (T29).
@@ -170,7 +169,16 @@ impl Builder {
 }
 
 /// The tags, compiled once for all the projects that name them.
-type Tags = BTreeMap<TagName, Arc<NetworkSet>>;
+/// A project's rules by themselves, compiled: to decide by them without a gate.
+///
+/// # Errors
+/// Every rule that can't be in a list.
+pub fn allow_list(spec: &ProjectSpec, config: &Config) -> Result<AllowList, Vec<InvalidRule>> {
+    let rules = spec.rules.iter().map(|written| written.rule.clone());
+    AllowList::compile(rules.collect(), |tag| {
+        config.tags.get(tag).map(|list| networks(list))
+    })
+}
 
 fn networks(list: &[Network]) -> Arc<NetworkSet> {
     Arc::new(NetworkSet::new(list.iter().copied()))

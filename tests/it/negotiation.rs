@@ -1,10 +1,10 @@
-//! From accept to the end of TLS: SSLRequest, GSSENCRequest, plaintext, segmentation, the deadline.
+//! From accept to the end of TLS: SSLRequest, GSSENCRequest, plaintext, segmentation.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
 
 use crate::support::fake_backend::FakeBackend;
-use crate::support::gate::{Gate, Project, Settings};
+use crate::support::gate::{Gate, Project};
 use crate::support::message::{
     self, Parameter, V3_0, V3_2, alice, gssenc_request, message, packet, ready_for_query,
     ssl_request, startup, welcome,
@@ -15,15 +15,6 @@ fn acme(backend: &FakeBackend) -> Gate {
     Gate::start(&[Project::new("acme", &backend.url())])
 }
 
-/// The ClientHello that a client of `acme` would send.
-fn client_hello(gate: &Gate) -> Vec<u8> {
-    let mut hello = Vec::new();
-    let name = "acme.localhost".try_into().unwrap();
-    let mut client = rustls::ClientConnection::new(gate.tls("acme").config, name).unwrap();
-    client.write_tls(&mut hello).unwrap();
-    hello
-}
-
 #[test]
 fn t1_bytes_behind_sslrequest_end_the_connection() {
     let backend = FakeBackend::untouchable();
@@ -32,7 +23,7 @@ fn t1_bytes_behind_sslrequest_end_the_connection() {
         b"\x00".to_vec(),
         alice(),
         ssl_request(),
-        client_hello(&gate),
+        gate.tls("acme").client_hello(),
     ] {
         let mut raw = Raw::connect(gate.addr());
         raw.send(&[ssl_request(), surplus].concat());
@@ -109,7 +100,7 @@ fn t3_each_request_is_answered_at_most_once() {
 fn t3_requests_in_one_segment_are_refused() {
     let backend = FakeBackend::untouchable();
     let gate = acme(&backend);
-    let hello = client_hello(&gate);
+    let hello = gate.tls("acme").client_hello();
     for together in [
         [gssenc_request(), ssl_request()].concat(),
         [gssenc_request(), ssl_request(), hello.clone()].concat(),
@@ -221,7 +212,7 @@ fn t5_a_client_hello_may_be_split_anywhere() {
 fn t5_a_client_hello_may_span_several_records() {
     let backend = FakeBackend::untouchable();
     let gate = acme(&backend);
-    let hello = client_hello(&gate);
+    let hello = gate.tls("acme").client_hello();
     let (header, handshake) = hello.split_at(5);
     for piece in [1, 4, 100, 1000] {
         let mut raw = Raw::connect(gate.addr()).ask_for_tls();
@@ -234,100 +225,6 @@ fn t5_a_client_hello_may_span_several_records() {
         raw.stream.read_exact(&mut answer).unwrap();
         assert_eq!((answer[0], answer[5]), (22, 2), "pieces of {piece}");
     }
-}
-
-/// A gate that waits for a login no longer than it must.
-fn impatient(backend: &str) -> Gate {
-    Gate::with(&Settings::new(&[Project::new("acme", backend)]).top("login_timeout = \"1s\""))
-}
-
-#[test]
-fn t6_silence_before_tls_ends_the_connection() {
-    let backend = FakeBackend::untouchable();
-    let gate = impatient(&backend.url());
-    let silences: [(&str, Vec<u8>); 4] = [
-        ("half an SSLRequest", ssl_request()[..5].to_vec()),
-        ("an SSLRequest", ssl_request()),
-        ("a GSSENCRequest", gssenc_request()),
-        ("half a ClientHello", client_hello(&gate)[..100].to_vec()),
-    ];
-    let connections: Vec<_> = silences
-        .iter()
-        .map(|(after, bytes)| {
-            let mut raw = Raw::connect(gate.addr());
-            raw.send(bytes);
-            (after, raw)
-        })
-        .collect();
-    for (after, mut raw) in connections {
-        let answer = raw.until_closed();
-        assert!(answer.len() < 100, "after {after}: {answer:x?}");
-    }
-}
-
-#[test]
-fn t6_silence_inside_tls_ends_the_connection() {
-    let backend = FakeBackend::untouchable();
-    let gate = impatient(&backend.url());
-    for silence in [&b""[..], &alice()[..7]] {
-        let mut client = gate.connect("acme");
-        client.handshake().unwrap();
-        client.send(silence);
-        let mut rest = Vec::new();
-        let ended = client.stream.read_to_end(&mut rest);
-        assert!(rest.is_empty() || rest[0] == b'E', "{rest:x?} {ended:?}");
-    }
-}
-
-#[test]
-fn t6_a_trickle_does_not_prolong_the_login() {
-    let backend = FakeBackend::untouchable();
-    let gate = impatient(&backend.url());
-    let mut client = gate.connect("acme");
-    client.handshake().unwrap();
-    // A byte whenever the connection is found alive; a deadline per read would let this go on.
-    let long = startup(V3_0, &[(b"user", &[b'a'; 9000])]);
-    let fed = long.iter().take_while(|byte| client.takes(**byte)).count();
-    assert!(fed < long.len(), "all {fed} bytes were awaited");
-}
-
-#[test]
-fn t6_a_backend_that_says_nothing_ends_the_login() {
-    let backend = FakeBackend::serving(|mut peer| {
-        let _startup = peer.packet();
-        peer.rest().expect("the gate gives up");
-    });
-    let gate = impatient(&backend.url());
-    let mut client = gate.connect("acme");
-    client.refused(&alice()).assert_fatal("57014");
-}
-
-#[test]
-fn t6_authentication_is_within_the_deadline() {
-    let backend = FakeBackend::serving(|mut peer| {
-        let _startup = peer.packet();
-        // AuthenticationCleartextPassword, which the client never answers.
-        peer.send(&message(b'R', &3_u32.to_be_bytes()));
-        peer.rest().expect("the gate gives up");
-    });
-    let gate = impatient(&backend.url());
-    let mut client = gate.connect("acme");
-    client.send(&alice());
-    assert_eq!(client.message().tag, b'R');
-    let mut rest = Vec::new();
-    let ended = client.stream.read_to_end(&mut rest);
-    assert!(rest.is_empty() || rest[0] == b'E', "{rest:x?} {ended:?}");
-}
-
-#[test]
-fn t6_a_session_is_not_bound_by_the_deadline_of_its_login() {
-    let backend = FakeBackend::welcoming();
-    let gate = impatient(&backend.url());
-    let mut client = gate.connect("acme");
-    client.login(&alice());
-    // Another connection outlives its own deadline meanwhile.
-    Raw::connect(gate.addr()).ask_for_tls().until_closed();
-    client.is_alive();
 }
 
 #[test]

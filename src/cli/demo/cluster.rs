@@ -1,15 +1,18 @@
 //! A throwaway PostgreSQL cluster in a temporary directory.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+mod place;
+
+use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use self::place::Place;
+pub use self::place::initialise;
 use super::account::Account;
 use super::installation::{Installation, Missing};
 use super::leash::{Leash, Program, words};
@@ -59,20 +62,13 @@ impl Cluster {
         let psql = installation.program("psql")?;
         let directory = short_directory()?;
         account.own_path(directory.path())?;
-        prepare(
-            installation,
-            plan,
-            &Place {
-                root: directory.path(),
-                account: &account,
-            },
-        )?;
+        let place = Place {
+            root: directory.path(),
+            account: &account,
+        };
+        place.prepare(installation, plan)?;
         let mut attempt = 1;
         loop {
-            let place = Place {
-                root: directory.path(),
-                account: &account,
-            };
             match launch(installation, &place) {
                 Ok((server, port)) => {
                     return Ok(Self {
@@ -142,91 +138,7 @@ impl Cluster {
     }
 }
 
-/// Runs `initdb` into `data`, for use as a [`Plan::template`]. `data` must not exist yet, and its
-/// parent must be writable for the account that the server runs as.
-///
-/// # Errors
-/// If `initdb` fails, in its words.
-pub fn initialise(
-    installation: &Installation,
-    data: &Path,
-    password: &str,
-) -> Result<(), ClusterError> {
-    let account = Account::unprivileged().ok_or(ClusterError::NoAccount)?;
-    let mut password_file = tempfile::NamedTempFile::new()?;
-    writeln!(password_file, "{password}")?;
-    account.own_path(password_file.path())?;
-    let mut command = Command::new(installation.program("initdb")?);
-    command
-        .args([
-            "--no-sync",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--username=postgres",
-        ])
-        .args([
-            "--auth-local=trust",
-            "--auth-host=scram-sha-256",
-            "--pwfile",
-        ])
-        .arg(password_file.path())
-        .arg("-D")
-        .arg(data)
-        .current_dir("/");
-    account.apply(&mut command);
-    printed("initdb", command.output()?).map(drop)
-}
-
-const DATA: &str = "data";
 const LOG: &str = "log";
-
-/// Where a cluster lives, and whose it is.
-struct Place<'a> {
-    root: &'a Path,
-    account: &'a Account,
-}
-
-impl Place<'_> {
-    fn data(&self) -> PathBuf {
-        self.root.join(DATA)
-    }
-
-    /// Writes a file that only the server's account can read.
-    fn write(&self, path: &Path, contents: &str) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(contents.as_bytes())?;
-        self.account.own_path(path)
-    }
-
-    fn prepend(&self, path: &Path, lines: &[String]) -> io::Result<()> {
-        let old = fs::read_to_string(path)?;
-        self.write(path, &format!("{}\n{old}", lines.join("\n")))
-    }
-
-    fn append(&self, path: &Path, lines: &[String]) -> io::Result<()> {
-        let old = fs::read_to_string(path)?;
-        self.write(path, &format!("{old}\n{}\n", lines.join("\n")))
-    }
-
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if from.is_dir() {
-            fs::create_dir(to)?;
-            fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
-            for entry in fs::read_dir(from)? {
-                let entry = entry?;
-                self.copy(&entry.path(), &to.join(entry.file_name()))?;
-            }
-        } else {
-            fs::copy(from, to)?;
-        }
-        self.account.own_path(to)
-    }
-}
 
 /// A temporary directory whose path leaves room for the socket's name.
 fn short_directory() -> io::Result<TempDir> {
@@ -241,36 +153,6 @@ fn short_directory() -> io::Result<TempDir> {
     } else {
         builder.tempdir_in("/tmp")
     }
-}
-
-fn prepare(
-    installation: &Installation,
-    plan: &Plan,
-    place: &Place<'_>,
-) -> Result<(), ClusterError> {
-    let data = place.data();
-    match &plan.template {
-        Some(template) => place.copy(template, &data)?,
-        None => initialise(installation, &data, &plan.password)?,
-    }
-    let socket = format!("unix_socket_directories = '{}'", place.root.display());
-    let own = [
-        "listen_addresses = '127.0.0.1'",
-        &socket,
-        "fsync = off",
-        "lc_messages = 'C'",
-    ];
-    let settings: Vec<_> = own
-        .iter()
-        .map(ToString::to_string)
-        .chain(plan.settings.iter().cloned())
-        .collect();
-    place.append(&data.join("postgresql.conf"), &settings)?;
-    place.prepend(&data.join("pg_hba.conf"), &plan.hba)?;
-    for (name, contents) in &plan.files {
-        place.write(&data.join(name), contents)?;
-    }
-    Ok(())
 }
 
 /// Why a launch came to nothing.

@@ -84,6 +84,16 @@ impl Leash {
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.holder.try_wait()
     }
+
+    /// Waits until the program ends by itself.
+    ///
+    /// # Errors
+    /// If the operating system won't say.
+    pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
+        // Held on to: `Child::wait` would close it, and so let go of the leash.
+        let _held = self.holder.stdin.take();
+        self.holder.wait()
+    }
 }
 
 impl Drop for Leash {
@@ -146,13 +156,7 @@ mod tests {
     #[test]
     fn a_program_that_ends_by_itself_leaves_its_exit_code_and_its_files() {
         let directory = tempfile::tempdir().unwrap();
-        let mut leash = shell("exit 7", directory.path());
-        let status = loop {
-            if let Some(status) = leash.ended().unwrap() {
-                break status;
-            }
-            std::thread::yield_now();
-        };
+        let status = shell("exit 7", directory.path()).wait().unwrap();
         assert_eq!(status.code(), Some(7));
         assert!(directory.path().join("log").exists());
     }

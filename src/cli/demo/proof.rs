@@ -16,34 +16,67 @@ pub(super) struct Proof<'a> {
 const QUERY: &str = "select current_user as \"user\", current_database() as database, \
                      split_part(version(), ' on ', 1) as server";
 
+/// One thing to try: as whom, trusting whom, and what has to come of it.
+struct Step {
+    title: &'static str,
+    project: &'static str,
+    trusting: &'static str,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Succeeds,
+    /// psql fails, and says this.
+    Fails(&'static str),
+}
+
+const STEPS: [Step; 3] = [
+    Step {
+        title: "1. acme lets this machine in, and psql verifies the gate by acme's own CA:",
+        project: "acme",
+        trusting: "acme",
+        outcome: Outcome::Succeeds,
+    },
+    Step {
+        title: "2. globex doesn't let this machine in, and psql tells why:",
+        project: "globex",
+        trusting: "globex",
+        outcome: Outcome::Fails("are not allowed to \"globex"),
+    },
+    Step {
+        title: "3. Who trusts only globex's CA isn't fooled by acme's certificate:",
+        project: "acme",
+        trusting: "globex",
+        outcome: Outcome::Fails("certificate verify failed"),
+    },
+];
+
 impl Proof<'_> {
     /// Runs each step, and shows it with what psql said.
     pub(super) fn show(&self, out: &mut impl Write) -> Result<(), ProofError> {
-        let acme = self.gate.conninfo("acme", self.password);
-        let globex = self.gate.conninfo("globex", self.password);
-        let mut mistaken = acme.clone();
-        mistaken[3] = format!("sslrootcert={}", self.gate.ca("globex").display());
+        STEPS.iter().try_for_each(|step| self.step(step, out))
+    }
 
+    fn step(&self, step: &Step, out: &mut impl Write) -> Result<(), ProofError> {
+        let Step {
+            title,
+            project,
+            trusting,
+            outcome,
+        } = step;
         writeln!(
             out,
-            "1. A query to acme, through TLS that psql verifies by acme's own CA:\n"
+            "{title}\n\n     $ psql \"host={project}.localhost .. sslmode=verify-full\n             \
+             sslrootcert=certs/{trusting}/ca.crt\"\n"
         )?;
-        let words = self.psql(&acme)?;
-        quote(out, &succeeded(&words)?)?;
-
-        writeln!(
-            out,
-            "2. The same to globex, whose rules don't let this machine in:\n"
-        )?;
-        let words = self.psql(&globex)?;
-        quote(out, &failed(&words, "are not allowed to \"globex")?)?;
-
-        writeln!(
-            out,
-            "3. The same to acme, by somebody who trusts globex's CA instead:\n"
-        )?;
-        let words = self.psql(&mistaken)?;
-        quote(out, &failed(&words, "certificate verify failed")?)?;
+        let mut conninfo = self.gate.conninfo(project, self.password);
+        conninfo[3] = format!("sslrootcert={}", self.gate.ca(trusting).display());
+        let output = self.psql(&conninfo)?;
+        let words = match outcome {
+            Outcome::Succeeds => succeeded(&output),
+            Outcome::Fails(why) => failed(&output, why),
+        }?;
+        quote(out, &words)?;
         Ok(())
     }
 
@@ -56,7 +89,8 @@ impl Proof<'_> {
             psql.env_remove(name);
         });
         psql.env("PGCONNECT_TIMEOUT", "30").env("LC_ALL", "C");
-        psql.args(["-X", "-d", &conninfo.join(" "), "-c", QUERY])
+        psql.args(["-X", "-d", &conninfo.join(" ")])
+            .args(["-c", "\\conninfo", "-c", QUERY])
             .output()
     }
 }

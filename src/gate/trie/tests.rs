@@ -126,14 +126,14 @@ fn a_short_list_costs_tens_of_bytes() {
         "198.51.100.0/24",
         "203.0.113.0/24",
     ]));
-    assert_eq!(four.heap_size(), 8 * 4 + 9 * 4);
+    assert_eq!(four.heap_size(), 9 * 8);
     let four = PrefixTrie::compile(numbered(&[
         "2001:db8::/32",
         "2001:dc9::/48",
         "2001:dda::/56",
         "2001:deb::/64",
     ]));
-    assert_eq!(four.heap_size(), 8 * 8 + 9 * 4);
+    assert_eq!(four.heap_size(), 9 * 12);
 }
 
 /// A generator that needs no crate (splitmix64; Steele, Lea and Flood 2014).
@@ -182,10 +182,7 @@ fn a_long_list_agrees_with_a_hash_table_per_length_however_crowded() {
                 .find_map(|length| model.get(&IpNet::new(ip, length).unwrap().trunc()))
         };
         let trie = PrefixTrie::compile(prefixes.iter().copied());
-        assert!(matches!(
-            (&trie.v4, &trie.v6),
-            (Ranges::Tall(_), Ranges::Tall(_))
-        ));
+        assert!(trie.v4.index.is_some() && trie.v6.index.is_some());
         assert!(trie.deep.is_some());
         for ip in telling_addresses(&prefixes[..500]) {
             assert_eq!(

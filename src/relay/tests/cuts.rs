@@ -104,7 +104,7 @@ async fn only_the_first_cut_counts() {
 
 /// Fills the client leg's sockets, so that the relay will get rid of nothing.
 async fn clog(legs: &Legs) {
-    let tcp = legs.client_leg.get_ref().0;
+    let tcp = legs.client_leg.socket();
     while tcp.try_write(&[0; 65_536]).is_ok() {
         while tcp.try_write(&[0; 65_536]).is_ok() {}
         let_others_run().await;

@@ -9,9 +9,8 @@ use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
 use rustls::{ClientConnection, StreamOwned};
-use tokio_rustls::TlsAcceptor;
 
-use super::fixture::{Backend, Kind, Legs, TLS13, configs, let_others_run, name};
+use super::fixture::{Backend, Kind, Legs, TLS13, client_leg, configs, let_others_run, name};
 use crate::relay::{BackendStream, ClientStream, Control, relay};
 
 /// A download longer than this has not let the dialogue beside it get on.
@@ -25,7 +24,7 @@ fn a_bulk_download_and_a_dialogue_on_one_thread_both_get_on() {
         .enable_all()
         .build()
         .unwrap();
-    let seen = runtime.block_on(async {
+    let (before, after) = runtime.block_on(async {
         let (client, backend, ends) = legs(download, {
             let talked = Arc::clone(&talked);
             move |socket| send_until(socket, &talked)
@@ -36,22 +35,23 @@ fn a_bulk_download_and_a_dialogue_on_one_thread_both_get_on() {
             tokio::task::yield_now().await;
         }
         let (client, backend, talkers) = legs(talk, echo).await;
+        let before = bulk.backend_to_client();
         let closed = relay(client, backend, Arc::default()).await;
         assert_eq!(closed.client_to_backend, 200 * 16);
-        let seen = bulk.backend_to_client();
+        let after = bulk.backend_to_client();
         talked.store(true, Ordering::Relaxed);
         bulk_relay.await.unwrap();
         ends.into_iter()
             .chain(talkers)
             .for_each(|end| end.join().unwrap());
-        seen
+        (before, after)
     });
-    assert!(seen < ENOUGH, "the dialogue waited for the whole download");
-    assert!(bulk.backend_to_client() > seen, "the download stood still");
+    assert!(after < ENOUGH, "the dialogue waited for the whole download");
+    assert!(after > before, "the download stood still");
 }
 
 #[tokio::test]
-async fn a_turn_moves_four_buffers_and_a_rest_at_most() {
+async fn a_turn_moves_two_buffers_and_a_rest_at_most() {
     let Legs {
         client: _client,
         client_leg,
@@ -73,7 +73,7 @@ async fn a_turn_moves_four_buffers_and_a_rest_at_most() {
         moved.push(control.backend_to_client() - before);
     }
     assert!(
-        moved.iter().all(|moved| *moved < 5 * 32 * 1024),
+        moved.iter().all(|moved| *moved < 3 * 64 * 1024),
         "{moved:?}"
     );
     // More than that was there to be moved.
@@ -110,7 +110,7 @@ async fn legs(
     let connection = ClientConnection::new(client_config, name()).unwrap();
     let client = thread::spawn(move || client(StreamOwned::new(connection, far)));
     let near = tokio::net::TcpStream::from_std(near).unwrap();
-    let client_leg = TlsAcceptor::from(server_config).accept(near).await.unwrap();
+    let client_leg = client_leg(near, server_config).await;
     let (near, far) = tcp_pair();
     let backend = thread::spawn(move || backend(far));
     let backend_leg = BackendStream::Tcp(tokio::net::TcpStream::from_std(near).unwrap());

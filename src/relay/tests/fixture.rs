@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::relay::{BackendStream, ClientStream, Closed, Control, Cut, relay};
+use crate::tls::{ClientHello, TlsStream};
 
 /// The most plaintext in a record towards a client (T12). rustls counts a record's header in.
 pub(super) const MAX_FRAGMENT_SIZE: usize = 8192 + 5;
@@ -81,7 +82,7 @@ impl Legs {
         };
         let (tapped, client_leg) = tokio::join!(
             TlsConnector::from(Arc::clone(&client)).connect(name(), tap),
-            TlsAcceptor::from(Arc::clone(&server)).accept(far),
+            client_leg(far, Arc::clone(&server)),
         );
         let (backend_leg, backend) = match kind {
             Kind::Tcp => {
@@ -95,7 +96,7 @@ impl Legs {
             Kind::Tls => {
                 let (near, far) = tcp_pair(size).await;
                 let (near, far) = tokio::join!(
-                    TlsConnector::from(client).connect(name(), near),
+                    TlsStream::connect(near, client, name()),
                     TlsAcceptor::from(server).accept(far),
                 );
                 let (near, far) = (Box::new(near.unwrap()), Box::new(far.unwrap()));
@@ -104,7 +105,7 @@ impl Legs {
         };
         Self {
             client: tapped.unwrap(),
-            client_leg: client_leg.unwrap(),
+            client_leg,
             backend_leg,
             backend,
         }
@@ -299,6 +300,12 @@ async fn tcp_pair(buffers: Option<usize>) -> (TcpStream, TcpStream) {
         }
     }
     (near, far)
+}
+
+/// The client leg of a session, whose client is about to begin its handshake.
+pub(super) async fn client_leg(socket: TcpStream, config: Arc<ServerConfig>) -> ClientStream {
+    let hello = ClientHello::read(socket).await.unwrap();
+    hello.answer(config).await.unwrap()
 }
 
 pub(super) fn name() -> ServerName<'static> {

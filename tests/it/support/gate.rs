@@ -79,6 +79,7 @@ pub(crate) struct Settings {
     tables: String,
     log_level: &'static str,
     projects: Vec<Project>,
+    descriptors: Option<u32>,
 }
 
 impl Settings {
@@ -100,6 +101,15 @@ impl Settings {
             tables: String::new(),
             log_level: "info",
             projects: projects.to_vec(),
+            descriptors: None,
+        }
+    }
+
+    /// Lets the process have so many descriptors and no more.
+    pub(crate) fn descriptors(self, most: u32) -> Self {
+        Self {
+            descriptors: Some(most),
+            ..self
         }
     }
 
@@ -172,7 +182,7 @@ impl Gate {
     pub(crate) fn within(directory: TempDir, settings: &Settings) -> Self {
         let config = directory.path().join("proxy.toml");
         fs::write(&config, settings.to_toml()).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        let mut process = program(settings.descriptors)
             .args(["run", "--config"])
             .arg(&config)
             .current_dir(directory.path())
@@ -241,6 +251,16 @@ impl Gate {
         fs::rename(new, self.directory.path().join("proxy.toml")).unwrap();
     }
 
+    /// Runs `portcullis rules` on this gate's proxy.toml, by nobody who came over SSH.
+    pub(crate) fn rules(&self, arguments: &[&str]) -> Ran {
+        rules(self.directory.path(), arguments, None)
+    }
+
+    /// The same by somebody who came over SSH from `address`.
+    pub(crate) fn rules_from(&self, address: &str, arguments: &[&str]) -> Ran {
+        rules(self.directory.path(), arguments, Some(address))
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let process = self.process.id().to_string();
@@ -254,6 +274,49 @@ impl Gate {
     /// Waits until the gate has ended by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         self.process.wait().unwrap()
+    }
+}
+
+/// The program, under `prlimit` if it is to have few descriptors.
+fn program(descriptors: Option<u32>) -> Command {
+    let portcullis = env!("CARGO_BIN_EXE_portcullis");
+    let Some(most) = descriptors else {
+        return Command::new(portcullis);
+    };
+    let mut command = Command::new("prlimit");
+    command
+        .arg(format!("--nofile={most}:{most}"))
+        .arg(portcullis);
+    command
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs `portcullis rules` on the proxy.toml of a directory, by somebody who came over SSH from an
+/// address or by nobody who did.
+pub(crate) fn rules(directory: &Path, arguments: &[&str], ssh_from: Option<&str>) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
+        .arg("rules")
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("SSH_CONNECTION")
+        .env_remove("SSH_CLIENT");
+    if let Some(address) = ssh_from {
+        command.env("SSH_CONNECTION", format!("{address} 50000 192.0.2.1 22"));
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
     }
 }
 

@@ -172,6 +172,15 @@ impl TlsClient {
     pub(crate) fn in_pieces_of(self, piece: usize) -> Self {
         Self { piece, ..self }
     }
+
+    /// The bytes that the client would begin TLS with.
+    pub(crate) fn client_hello(self) -> Vec<u8> {
+        let name = ServerName::try_from(self.server_name).unwrap();
+        let mut client = ClientConnection::new(self.config, name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hello
+    }
 }
 
 fn config(roots: &RootCertStore, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {

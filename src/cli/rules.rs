@@ -1,0 +1,123 @@
+//! `portcullis rules`: who may come in, asked and changed.
+
+mod change;
+mod decide;
+mod guard;
+mod import;
+mod list;
+mod providers;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::control::{RunningGate, Unanswered};
+use super::{EXIT_USAGE, config_path};
+use crate::admin::control::RulesInForce;
+use crate::config::{Config, ProjectSpec, Style};
+use crate::id::ProjectName;
+
+/// What `rules` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration file [default: proxy.toml]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        global = true
+    )]
+    config: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis rules list acme
+  portcullis rules test acme 203.0.113.9
+  portcullis rules add acme 203.0.113.9 --note \"Ann at home\" --expires 8h
+  portcullis rules remove acme 203.0.113.9
+  portcullis rules replace acme --file office.txt --dry-run
+  portcullis rules import acme --from digitalocean firewall.json
+
+A change is written to the configuration file, and a running gate has it in force within a second.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a project's rules, where each is written and how often it decided
+    List(list::ListArgs),
+    /// Let in (or, with --deny, shut out) more sources
+    Add(change::AddArgs),
+    /// Take rules away, by source or by id
+    Remove(change::RemoveArgs),
+    /// Make a whole list consist of these sources; the rules that stay keep their notes
+    Replace(change::ReplaceArgs),
+    /// Say whether an address may come in, and by which rule: exit code 0 if it may, 1 if not
+    Test(decide::TestArgs),
+    /// Add the rules of a managed provider's allow list
+    Import(import::ImportArgs),
+}
+
+pub(super) fn main(args: RulesArgs) -> ExitCode {
+    let path = config_path(args.config.as_ref());
+    let done = match args.command {
+        Command::List(args) => list::list(&path, &args),
+        Command::Add(args) => change::add(&path, args),
+        Command::Remove(args) => change::remove(&path, &args),
+        Command::Replace(args) => change::replace(&path, args),
+        Command::Test(args) => decide::test(&path, &args),
+        Command::Import(args) => import::import(&path, &args),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("error: {}", failure.message);
+        ExitCode::from(failure.code)
+    })
+}
+
+/// Why a command did not do what it was to do.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// What was asked for, or the configuration, is wrong.
+    fn usage(message: impl ToString) -> Self {
+        Self {
+            message: message.to_string(),
+            code: EXIT_USAGE,
+        }
+    }
+
+    /// It could not, or should not, be done.
+    fn refused(message: impl ToString) -> Self {
+        Self {
+            message: message.to_string(),
+            code: 1,
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    Config::load(path).map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
+}
+
+fn find<'c>(config: &'c Config, project: &ProjectName) -> Result<&'c ProjectSpec, Failure> {
+    config.projects.get(project).ok_or_else(|| {
+        let known: Vec<_> = config.projects.keys().map(ProjectName::as_str).collect();
+        Failure::usage(format!(
+            "there is no project {project}; there is {}",
+            known.join(", ")
+        ))
+    })
+}
+
+/// The rules that the running gate has in force.
+fn in_force(config: &Config, project: &ProjectName) -> Result<RulesInForce, Unanswered> {
+    RunningGate::of(config)?.get(&format!("/v1/projects/{project}/rules"))
+}

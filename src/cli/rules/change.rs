@@ -1,0 +1,404 @@
+//! `portcullis rules add`, `remove` and `replace`; and how every change is made.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+
+use super::{Failure, find, guard, in_force, load};
+use crate::admin::control::{Cuts, Proposal, ProposedRule};
+use crate::cli::control::{RunningGate, Unanswered};
+use crate::config::{Config, ProjectSpec, Revision};
+use crate::gate::rule::{Author, Note, Rule, RuleId, Source, Verdict};
+use crate::id::ProjectName;
+use crate::store::edit::{self, Edit, EditError, Selector, Target};
+
+/// How often a change is tried again when others change the same rules.
+const ATTEMPTS: usize = 100;
+
+/// How long a running gate may take to have a change in force before that is said.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a change is made.
+#[derive(Debug, Args)]
+pub(super) struct How {
+    /// Show what would change, and how many live sessions that would cut; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Make the change even if it shuts you out, or leaves nobody who may come in
+    #[arg(long)]
+    force: bool,
+    /// Change the rules only if they are at this revision
+    #[arg(long, value_name = "REVISION")]
+    if_revision: Option<Revision>,
+}
+
+/// Where a change is made from.
+#[derive(Debug, Args)]
+struct Origin {
+    /// The address that you come from, if SSH_CONNECTION doesn't say it
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
+}
+
+/// What `add` takes.
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// The project
+    project: ProjectName,
+    /// An address, a CIDR block, a range a-b, anywhere, tag:NAME or endpoint:ID
+    #[arg(value_name = "SOURCE", required = true)]
+    sources: Vec<Source>,
+    /// Shut them out rather than let them in
+    #[arg(long)]
+    deny: bool,
+    /// Why, in at most 1024 characters
+    #[arg(long, value_name = "TEXT")]
+    note: Option<Note>,
+    /// Until when: a moment (RFC 3339), or a time from now such as 8h or 7d
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Expiry>,
+    /// Who says so
+    #[arg(long, value_name = "NAME")]
+    author: Option<Author>,
+    #[command(flatten)]
+    origin: Origin,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `remove` takes.
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// The project
+    project: ProjectName,
+    /// A rule's source, or its id
+    #[arg(value_name = "SOURCE|ID", required = true)]
+    rules: Vec<String>,
+    /// Only from the deny list
+    #[arg(long)]
+    deny: bool,
+    #[command(flatten)]
+    origin: Origin,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `replace` takes.
+#[derive(Debug, Args)]
+pub(super) struct ReplaceArgs {
+    /// The project
+    project: ProjectName,
+    /// What the list is to consist of
+    #[arg(value_name = "SOURCE", required_unless_present = "file")]
+    sources: Vec<Source>,
+    /// A file of sources, one per line; `#` begins a comment
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The deny list rather than the allow list
+    #[arg(long)]
+    deny: bool,
+    #[command(flatten)]
+    origin: Origin,
+    #[command(flatten)]
+    how: How,
+}
+
+/// When a rule expires.
+#[derive(Debug, Clone, Copy)]
+struct Expiry(Timestamp);
+
+impl FromStr for Expiry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let now = Timestamp::now();
+        let later = || {
+            let span: Span = text.parse().ok()?;
+            now.to_zoned(TimeZone::UTC).checked_add(span).ok()
+        };
+        let moment = text.parse().ok().or_else(|| {
+            let later = later()?.timestamp();
+            Timestamp::from_second(later.as_second()).ok()
+        });
+        match moment {
+            Some(moment) if moment > now => Ok(Self(moment)),
+            Some(moment) => Err(format!("{moment} is past")),
+            None => Err(
+                "neither a moment such as 2027-01-31T18:00:00Z nor a time such as 8h".to_owned(),
+            ),
+        }
+    }
+}
+
+/// A change of a project's rules.
+#[derive(Debug)]
+pub(super) enum Change {
+    Add(Vec<Rule>),
+    Remove(Vec<Selector>),
+    Replace(Verdict, Vec<Rule>),
+}
+
+impl Change {
+    fn as_edit(&self) -> Edit<'_> {
+        match self {
+            Self::Add(rules) => Edit::Add(rules),
+            Self::Remove(selectors) => Edit::Remove(selectors),
+            Self::Replace(verdict, rules) => Edit::Replace(*verdict, rules),
+        }
+    }
+}
+
+const fn verdict(deny: bool) -> Verdict {
+    if deny { Verdict::Deny } else { Verdict::Allow }
+}
+
+pub(super) fn add(path: &Path, args: AddArgs) -> Result<ExitCode, Failure> {
+    let verdict = verdict(args.deny);
+    if args.sources.contains(&Source::Nowhere) {
+        let project = &args.project;
+        return Err(Failure::usage(format!(
+            "nowhere stands alone: portcullis rules replace {project} nowhere --force"
+        )));
+    }
+    let expires = args.expires.map(|expiry| expiry.0);
+    let wanted = args.sources.into_iter().map(|source| Rule {
+        note: args.note.clone(),
+        expires,
+        author: args.author.clone(),
+        ..Rule::new(verdict, source)
+    });
+    let wanted: Vec<_> = wanted.collect();
+    make(path, &args.project, (&args.how, args.origin.from), |spec| {
+        Ok(Change::Add(merged(spec, &wanted)))
+    })
+}
+
+/// The rules, each with what the one of the same source has and it says nothing of. An expiry that
+/// is past is not kept: the rule is meant to count.
+pub(super) fn merged(spec: &ProjectSpec, wanted: &[Rule]) -> Vec<Rule> {
+    let now = Timestamp::now();
+    let merge = |wanted: &Rule| {
+        let is_same = |rule: &&Rule| rule.verdict == wanted.verdict && rule.source == wanted.source;
+        let there = spec.rules.iter().map(|written| &written.rule).find(is_same);
+        let Some(there) = there else {
+            return wanted.clone();
+        };
+        let kept = there.expires.filter(|_| there.is_in_force(now));
+        Rule {
+            id: there.id.clone(),
+            note: wanted.note.clone().or_else(|| there.note.clone()),
+            expires: wanted.expires.or(kept),
+            author: wanted.author.clone().or_else(|| there.author.clone()),
+            ..wanted.clone()
+        }
+    };
+    wanted.iter().map(merge).collect()
+}
+
+pub(super) fn remove(path: &Path, args: &RemoveArgs) -> Result<ExitCode, Failure> {
+    let only = args.deny.then_some(Verdict::Deny);
+    make(path, &args.project, (&args.how, args.origin.from), |spec| {
+        let selectors = args.rules.iter().map(|text| select(spec, text, only));
+        selectors.collect::<Result<_, _>>().map(Change::Remove)
+    })
+}
+
+/// The rule that a text names: by its id, else by its source.
+fn select(spec: &ProjectSpec, text: &str, only: Option<Verdict>) -> Result<Selector, Failure> {
+    let rules = || {
+        let rules = spec.rules.iter().map(|written| &written.rule);
+        rules.filter(|rule| only.is_none_or(|only| rule.verdict == only))
+    };
+    if let Ok(id) = text.parse::<RuleId>()
+        && rules().any(|rule| rule.id == id)
+    {
+        return Ok(Selector::Id(id));
+    }
+    let name = &spec.name;
+    let source: Source = text.parse().map_err(|why| {
+        Failure::usage(format!(
+            "{name} has no rule with the id {text}; as a source, {why}"
+        ))
+    })?;
+    let mut verdicts: Vec<_> = rules()
+        .filter(|rule| rule.source == source)
+        .map(|rule| rule.verdict)
+        .collect();
+    verdicts.dedup();
+    match verdicts.as_slice() {
+        [one] => Ok(Selector::Source(*one, source)),
+        [] => Err(Failure::usage(format!("{name} has no rule for {source}"))),
+        _ => Err(Failure::usage(format!(
+            "{name} both allows and denies {source}: name the rule by its id, or say --deny"
+        ))),
+    }
+}
+
+pub(super) fn replace(path: &Path, args: ReplaceArgs) -> Result<ExitCode, Failure> {
+    let verdict = verdict(args.deny);
+    let mut sources = args.sources;
+    if let Some(file) = &args.file {
+        sources.extend(read_sources(file)?);
+    }
+    if sources.is_empty() && verdict == Verdict::Allow {
+        return Err(Failure::usage("an empty allow list is written as: nowhere"));
+    }
+    let wanted: Vec<_> = sources
+        .into_iter()
+        .map(|source| Rule::new(verdict, source))
+        .collect();
+    make(path, &args.project, (&args.how, args.origin.from), |spec| {
+        Ok(Change::Replace(verdict, merged(spec, &wanted)))
+    })
+}
+
+fn read_sources(file: &Path) -> Result<Vec<Source>, Failure> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    let (mut sources, mut bad) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        match line.split('#').next().unwrap_or_default().trim() {
+            "" => {}
+            written => match written.parse() {
+                Ok(source) => sources.push(source),
+                Err(error) => bad.push(format!("{}:{number}: {error}", file.display())),
+            },
+        }
+    }
+    if bad.is_empty() {
+        Ok(sources)
+    } else {
+        Err(Failure::usage(bad.join("\n")))
+    }
+}
+
+/// Makes a change: looks at what it comes to, asks whether it is meant, writes it, and waits until
+/// the running gate has it in force. `change` says what it is for the rules as they are found.
+pub(super) fn make(
+    path: &Path,
+    project: &ProjectName,
+    (how, origin): (&How, Option<IpAddr>),
+    change: impl Fn(&ProjectSpec) -> Result<Change, Failure>,
+) -> Result<ExitCode, Failure> {
+    for _ in 0..ATTEMPTS {
+        let found = load(path)?;
+        let spec = find(&found, project)?;
+        let revision = spec.revision();
+        let change = change(spec)?;
+        let expected = Some(how.if_revision.unwrap_or(revision));
+        let target = Target { project, expected };
+        let planned = match edit::preview(path, &target, change.as_edit()) {
+            Err(EditError::Revision { .. }) if how.if_revision.is_none() => continue,
+            planned => planned.map_err(failure)?,
+        };
+        if planned.diff.is_empty() {
+            println!("nothing to change: {project} is like that, at revision {revision}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let after = find(&planned.after, project)?;
+        let client = guard::origin(origin);
+        let objections = guard::objections((spec, &found), (after, &planned.after), client)?;
+        let cuts = cuts(&found, after);
+        if how.dry_run {
+            print!("{}", planned.diff);
+            return Ok(dry_run(project, &cuts, &objections));
+        }
+        if !objections.is_empty() && !how.force {
+            let why = objections.join("\n       and ");
+            return Err(Failure::refused(format!(
+                "{why}; if that is meant, say --force\n{}",
+                cuts_words(project, &cuts)
+            )));
+        }
+        match edit::apply(path, &target, change.as_edit()) {
+            Err(EditError::Revision { .. }) if how.if_revision.is_none() => {}
+            Err(EditError::Raced) => {}
+            Err(error) => return Err(failure(error)),
+            Ok(done) => {
+                print!("{}", done.diff);
+                eprintln!("{}", cuts_words(project, &cuts));
+                eprintln!("{}", await_force(&done.after, project, done.after_revision));
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+    Err(Failure::refused(
+        "others change the same rules all the time; try again",
+    ))
+}
+
+fn failure(error: EditError) -> Failure {
+    match error {
+        EditError::NoProject(_)
+        | EditError::NoRule(..)
+        | EditError::Before(_)
+        | EditError::After(_) => Failure::usage(error),
+        EditError::File { .. }
+        | EditError::Revision { .. }
+        | EditError::Form
+        | EditError::Raced => Failure::refused(error),
+    }
+}
+
+/// How many live sessions the running gate would cut if these were its rules.
+fn cuts(config: &Config, after: &ProjectSpec) -> Result<Cuts, Unanswered> {
+    let rules = after
+        .rules
+        .iter()
+        .map(|written| ProposedRule::from(&written.rule))
+        .collect();
+    let path = format!("/v1/projects/{}/cuts", after.name);
+    RunningGate::of(config)?.post(&path, &Proposal { rules })
+}
+
+fn cuts_words(project: &ProjectName, cuts: &Result<Cuts, Unanswered>) -> String {
+    match cuts {
+        Ok(Cuts { sessions, cut }) => {
+            format!("this cuts {cut} of {sessions} live sessions of {project}")
+        }
+        Err(why) => format!("{why}: how many live sessions this cuts is unknown"),
+    }
+}
+
+fn dry_run(
+    project: &ProjectName,
+    cuts: &Result<Cuts, Unanswered>,
+    objections: &[String],
+) -> ExitCode {
+    eprintln!("{}", cuts_words(project, cuts));
+    for objection in objections {
+        eprintln!("{objection}: without --force it will be refused");
+    }
+    eprintln!("nothing was changed");
+    ExitCode::SUCCESS
+}
+
+/// Waits until the running gate has a revision in force; what came of it.
+fn await_force(config: &Config, project: &ProjectName, revision: Revision) -> String {
+    let deadline = Instant::now() + IN_FORCE_WITHIN;
+    loop {
+        match in_force(config, project) {
+            Ok(running) if running.revision == revision.to_string() => {
+                return format!("{project} is at revision {revision}, in force");
+            }
+            Err(why @ (Unanswered::Off | Unanswered::Absent(_))) => {
+                return format!("{project} is at revision {revision}; {why}");
+            }
+            Ok(_) | Err(_) if Instant::now() > deadline => {
+                return format!(
+                    "{project} is at revision {revision}, but the running gate does not have it in \
+                     force: its log says why"
+                );
+            }
+            Ok(_) | Err(_) => sleep(Duration::from_millis(20)),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! [`ClientHello`]: what a client says first, read before it is decided with which configuration
+//! it is answered.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::{Accepted, Acceptor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::stream::TlsStream;
+use super::unbuffered::ServerSide;
+
+/// Room for the first read: a ClientHello with a post-quantum key share takes 1.6 KB.
+const FIRST_READ: usize = 4 * 1024;
+
+/// A ClientHello, and the connection that it came on.
+pub struct ClientHello {
+    socket: TcpStream,
+    /// All that was received, the ClientHello and what may follow it.
+    received: Vec<u8>,
+    server_name: Option<String>,
+    protocols: Vec<Vec<u8>>,
+}
+
+/// No ClientHello came, or none that TLS allows.
+#[derive(Debug)]
+pub struct NoClientHello {
+    /// Why: `InvalidData` for a violation of TLS, else what the socket said.
+    pub error: io::Error,
+    /// The connection. If an alert was due, it is sent.
+    pub socket: TcpStream,
+}
+
+impl ClientHello {
+    /// Reads it. There is no deadline; it takes at most 64 KiB of the client's bytes.
+    ///
+    /// # Errors
+    /// The client has left, or what it sent is no ClientHello.
+    pub async fn read(mut socket: TcpStream) -> Result<Self, NoClientHello> {
+        let mut received = Vec::with_capacity(FIRST_READ);
+        match accept(&mut socket, &mut received).await {
+            Ok(accepted) => {
+                let hello = accepted.client_hello();
+                Ok(Self {
+                    server_name: hello.server_name().map(str::to_owned),
+                    protocols: hello
+                        .alpn()
+                        .into_iter()
+                        .flatten()
+                        .map(<[u8]>::to_vec)
+                        .collect(),
+                    socket,
+                    received,
+                })
+            }
+            Err(error) => Err(NoClientHello { error, socket }),
+        }
+    }
+
+    /// The server_name that the client asks for (RFC 6066 section 3).
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// Whether the client offers this protocol by ALPN (RFC 7301).
+    #[must_use]
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        self.protocols.iter().any(|offered| offered == protocol)
+    }
+
+    /// The connection, for an answer that is no handshake.
+    #[must_use]
+    pub fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
+    /// Does the handshake.
+    ///
+    /// # Errors
+    /// The two sides could not agree, or the client left. If an alert was due, it has been sent on
+    /// the connection, which is given back.
+    pub async fn answer(
+        self,
+        config: Arc<ServerConfig>,
+    ) -> Result<TlsStream<ServerSide>, (io::Error, TcpStream)> {
+        TlsStream::accept(self.socket, config, self.received).await
+    }
+}
+
+impl fmt::Debug for ClientHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHello")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads until rustls has seen a whole ClientHello, which it does not answer here: that is done by
+/// the connection that gets the same bytes.
+async fn accept(socket: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<Accepted> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        let seen = received.len();
+        if socket.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut unseen = received.get(seen..).unwrap_or_default();
+        while !unseen.is_empty() {
+            acceptor.read_tls(&mut unseen)?;
+            match acceptor.accept() {
+                Ok(Some(accepted)) => return Ok(accepted),
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let mut record = Vec::new();
+                    alert.write_all(&mut record)?;
+                    // The client may be gone; that it broke TLS is what counts.
+                    drop(socket.write_all(&record).await);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! [`TlsStream`]: TLS over a TCP socket.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, CommonState, ServerConfig};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::buffer::{self, Queue};
+use super::unbuffered::{self, ClientSide, Outlook, ServerSide, Side};
+
+/// TLS over a TCP socket, its handshake done. Some 1.2 KB, and no I/O buffer while nothing is on
+/// its way.
+///
+/// Reading ends at close_notify; FIN without one is `UnexpectedEof`, and a violation of TLS
+/// `InvalidData`, after the alert has been sent. Shutting down sends close_notify, then FIN.
+#[derive(Debug)]
+pub struct TlsStream<S> {
+    socket: TcpStream,
+    side: S,
+    /// What was received and can't be decrypted yet: a record's beginning, or a message's.
+    held: Vec<u8>,
+    /// What was decrypted and not taken yet.
+    plaintext: Queue,
+    /// What the socket has still to take.
+    ciphertext: Queue,
+    incoming: Incoming,
+    sent_close_notify: bool,
+}
+
+/// Whether more can come from the peer.
+#[derive(Debug)]
+enum Incoming {
+    Open,
+    /// It has sent close_notify.
+    Closed,
+    /// TLS has failed; the reason is given once.
+    Failed(Option<io::Error>),
+}
+
+/// A handshake that failed; if an alert was due, it is sent.
+pub(super) type Failure = (io::Error, TcpStream);
+
+impl TlsStream<ServerSide> {
+    /// Does the handshake with a client of which `received` has come already.
+    pub(super) async fn accept(
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+        received: Vec<u8>,
+    ) -> Result<Self, Failure> {
+        match ServerSide::new(config) {
+            Ok(side) => Self::new(socket, side).shake_hands(received).await,
+            Err(error) => Err((violation(error), socket)),
+        }
+    }
+}
+
+impl TlsStream<ClientSide> {
+    /// Does the handshake with a server, which has to prove that it is `name` as far as `config`
+    /// demands it.
+    ///
+    /// # Errors
+    /// The two sides could not agree, or the server left.
+    pub async fn connect(
+        socket: TcpStream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let side = ClientSide::new(config, name).map_err(violation)?;
+        let connected = Self::new(socket, side).shake_hands(Vec::new()).await;
+        connected.map_err(|(error, _)| error)
+    }
+}
+
+impl<S: Side> TlsStream<S> {
+    fn new(socket: TcpStream, side: S) -> Self {
+        Self {
+            socket,
+            side,
+            held: Vec::new(),
+            plaintext: Queue::default(),
+            ciphertext: Queue::default(),
+            incoming: Incoming::Open,
+            sent_close_notify: false,
+        }
+    }
+
+    async fn shake_hands(mut self, mut received: Vec<u8>) -> Result<Self, Failure> {
+        self.decrypt(&mut received);
+        drop(received);
+        match std::future::poll_fn(|cx| self.poll_handshake(cx)).await {
+            Ok(()) => Ok(self),
+            Err(error) => Err((error, self.socket)),
+        }
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let flushed = ready!(self.poll_send(cx));
+            // Why the handshake failed matters more than that the alert could not be sent.
+            self.failure()?;
+            flushed?;
+            if !self.side.state().is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(self.incoming, Incoming::Closed) {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+
+    /// The socket below.
+    pub const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// What was agreed on.
+    pub fn state(&self) -> &CommonState {
+        self.side.state()
+    }
+
+    /// Lends the next decrypted bytes, none of them at close_notify. Reads from the socket only
+    /// when nothing decrypted is left (T15), so what is held is at most one read's worth.
+    pub(crate) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        while self.plaintext.is_empty() {
+            if let Incoming::Closed = self.incoming {
+                break;
+            }
+            self.failure()?;
+            ready!(self.poll_receive(cx))?;
+            if !self.ciphertext.is_empty() {
+                // An alert, or another answer of TLS itself. What doesn't leave now does so
+                // with the next flush.
+                drop(self.poll_send(cx));
+            }
+        }
+        Poll::Ready(Ok(self.plaintext.bytes()))
+    }
+
+    /// Marks bytes that [`Self::poll_plaintext`] lent as taken.
+    pub(crate) fn consume_plaintext(&mut self, count: usize) {
+        self.plaintext.consume(count);
+    }
+
+    /// Encrypts all of the bytes, to be sent by [`Self::poll_send`].
+    ///
+    /// # Errors
+    /// TLS has failed or is closed, or TLS 1.2 has used up its keys.
+    pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Incoming::Failed(_) = self.incoming {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let Self {
+            side,
+            held,
+            ciphertext,
+            ..
+        } = self;
+        unbuffered::encrypt(side, bytes, held, ciphertext).map_err(|exhausted| {
+            // A close_notify, which is the last word; if it doesn't leave now, RST says as much.
+            drop(self.socket.try_write(self.ciphertext.bytes()));
+            io::Error::other(exhausted)
+        })
+    }
+
+    /// Sends everything that is encrypted.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ciphertext.is_empty() {
+            let bytes = self.ciphertext.bytes();
+            let count = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.ciphertext.consume(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and decrypts what can be.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        buffer::lend(|buffer| {
+            let before = self.held.len();
+            let Some((held, room)) = buffer.split_at_mut_checked(before) else {
+                return Poll::Ready(Err(violation(TOO_LONG)));
+            };
+            let mut room = ReadBuf::new(room);
+            if room.remaining() == 0 {
+                return Poll::Ready(Err(violation(TOO_LONG)));
+            }
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut room))?;
+            let count = room.filled().len();
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            held.copy_from_slice(&self.held);
+            if let Some(received) = buffer.get_mut(..before + count) {
+                self.decrypt(received);
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Decrypts what can be of the bytes held before and those after them, and holds the rest.
+    fn decrypt(&mut self, received: &mut [u8]) {
+        let Self {
+            side,
+            plaintext,
+            ciphertext,
+            ..
+        } = self;
+        let rest = match unbuffered::receive(side, received, plaintext, ciphertext) {
+            Outlook::Open { used } => received.get(used..).unwrap_or_default(),
+            Outlook::PeerClosed => {
+                self.incoming = Incoming::Closed;
+                &[]
+            }
+            Outlook::Failed(error) => {
+                self.incoming = Incoming::Failed(Some(violation(error)));
+                &[]
+            }
+        };
+        if rest.is_empty() {
+            self.held = Vec::new();
+        } else {
+            self.held.clear();
+            self.held.extend_from_slice(rest);
+        }
+    }
+
+    /// Why TLS has failed, if it has.
+    fn failure(&mut self) -> io::Result<()> {
+        match &mut self.incoming {
+            Incoming::Open | Incoming::Closed => Ok(()),
+            Incoming::Failed(error) => Err(error
+                .take()
+                .unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+impl<S> TlsStream<S> {
+    pub(super) fn into_parts(self) -> (TcpStream, S) {
+        (self.socket, self.side)
+    }
+
+    /// Whether it holds memory for bytes on their way.
+    pub(super) fn holds_bytes(&self) -> bool {
+        self.held.capacity() > 0 || !self.plaintext.is_empty() || !self.ciphertext.is_empty()
+    }
+}
+
+/// A message that does not fit into one buffer is longer than rustls would take.
+const TOO_LONG: rustls::Error =
+    rustls::Error::InvalidMessage(rustls::InvalidMessage::HandshakePayloadTooLarge);
+
+fn violation(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl<S: Side> AsyncBufRead for TlsStream<S> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().poll_plaintext(cx)
+    }
+
+    fn consume(self: Pin<&mut Self>, count: usize) {
+        self.get_mut().consume_plaintext(count);
+    }
+}
+
+impl<S: Side> AsyncRead for TlsStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let bytes = ready!(this.poll_plaintext(cx))?;
+        let count = bytes.len().min(buffer.remaining());
+        let (bytes, _) = bytes.split_at(count);
+        buffer.put_slice(bytes);
+        this.consume_plaintext(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Side> AsyncWrite for TlsStream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        let (bytes, _) = bytes.split_at(bytes.len().min(buffer::SIZE));
+        this.encrypt(bytes)?;
+        match this.poll_send(cx) {
+            // They are on their way; a flush waits for them.
+            Poll::Pending | Poll::Ready(Ok(())) => Poll::Ready(Ok(bytes.len())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_send(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.sent_close_notify && !matches!(this.incoming, Incoming::Failed(_)) {
+            unbuffered::close(&mut this.side, &mut this.held, &mut this.ciphertext);
+        }
+        this.sent_close_notify = true;
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,326 @@
+//! What no well-behaved peer does, and what takes 2^24 records to happen.
+
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::task::Poll;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::CipherSuiteCommon;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
+    RootCertStore, ServerConfig, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite, version,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+use tokio_rustls::TlsConnector;
+
+use super::{ClientHello, ClientSide, ServerSide, TlsStream};
+
+type Configs = (Arc<ServerConfig>, Arc<ClientConfig>);
+
+fn tls13() -> SupportedCipherSuite {
+    cipher_suite::TLS13_AES_128_GCM_SHA256
+}
+
+fn tls12() -> SupportedCipherSuite {
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+}
+
+/// The suite, with keys that last for so many records.
+fn short_lived(suite: SupportedCipherSuite, records: u64) -> SupportedCipherSuite {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => {
+            let suite = Tls12CipherSuite {
+                common: common(&suite.common, records),
+                ..*suite
+            };
+            SupportedCipherSuite::Tls12(Box::leak(Box::new(suite)))
+        }
+        SupportedCipherSuite::Tls13(suite) => {
+            let suite = Tls13CipherSuite {
+                common: common(&suite.common, records),
+                ..*suite
+            };
+            SupportedCipherSuite::Tls13(Box::leak(Box::new(suite)))
+        }
+    }
+}
+
+fn common(suite: &CipherSuiteCommon, records: u64) -> CipherSuiteCommon {
+    CipherSuiteCommon {
+        suite: suite.suite,
+        hash_provider: suite.hash_provider,
+        confidentiality_limit: records,
+    }
+}
+
+/// A server that speaks this suite alone, and a client that trusts it.
+fn configs(suite: SupportedCipherSuite) -> Configs {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let leaf: CertificateDer<'static> = params.self_signed(&key).unwrap().into();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut roots = RootCertStore::empty();
+    roots.add(leaf.clone()).unwrap();
+    let mut provider = default_provider();
+    provider.cipher_suites = vec![suite];
+    let versions = match suite {
+        SupportedCipherSuite::Tls12(_) => &[&version::TLS12],
+        SupportedCipherSuite::Tls13(_) => &[&version::TLS13],
+    };
+    let mut server = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf], key)
+        .unwrap();
+    server.max_fragment_size = Some(8192 + 5);
+    server.send_tls13_tickets = 0;
+    // Its own keys last.
+    let mut client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.enable_secret_extraction = true;
+    (Arc::new(server), Arc::new(client))
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+async fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> TlsStream<ServerSide> {
+    let hello = ClientHello::read(socket).await.unwrap();
+    hello.answer(config).await.unwrap()
+}
+
+/// Both of our own sides.
+async fn pair((server, client): Configs) -> (TlsStream<ClientSide>, TlsStream<ServerSide>) {
+    let (near, far) = tcp_pair().await;
+    let client = TlsStream::connect(near, client, name());
+    let (client, server) = tokio::join!(client, accept(far, server));
+    (client.unwrap(), server)
+}
+
+/// A TLS 1.3 client that decides itself what a record holds.
+struct Forger {
+    socket: TcpStream,
+    keys: KernelConnection<rustls::client::ClientConnectionData>,
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl Forger {
+    fn new(client: TlsStream<ClientSide>) -> Self {
+        let (socket, side) = client.into_parts();
+        let connection = side.into_connection();
+        let (secrets, keys) = connection.dangerous_into_kernel_connection().unwrap();
+        let (sequence, secrets) = secrets.tx;
+        Self {
+            socket,
+            keys,
+            encrypter: encrypter(secrets),
+            sequence,
+        }
+    }
+
+    async fn send(&mut self, typ: ContentType, payload: &[u8]) {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_3,
+            payload: payload.into(),
+        };
+        let record = self.encrypter.encrypt(message, self.sequence).unwrap();
+        self.sequence += 1;
+        self.socket.write_all(&record.encode()).await.unwrap();
+    }
+
+    fn renew_keys(&mut self) {
+        let (sequence, secrets) = self.keys.update_tx_secret().unwrap();
+        (self.sequence, self.encrypter) = (sequence, encrypter(secrets));
+    }
+}
+
+fn encrypter(secrets: ConnectionTrafficSecrets) -> Box<dyn MessageEncrypter> {
+    let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else {
+        panic!("another suite")
+    };
+    tls13().tls13().unwrap().aead_alg.encrypter(key, iv)
+}
+
+/// A KeyUpdate that asks for one in return (RFC 8446 section 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 1];
+
+async fn read_some(stream: &mut TlsStream<ServerSide>, expected: &[u8]) {
+    let mut received = vec![0; expected.len()];
+    stream.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn a_key_update_split_over_two_records_with_answers_in_between_is_followed() {
+    for at in 1..KEY_UPDATE.len() {
+        let (client, mut server) = pair(configs(tls13())).await;
+        let mut forger = Forger::new(client);
+        let (first, second) = KEY_UPDATE.split_at(at);
+        forger.send(ContentType::ApplicationData, b"before").await;
+        forger.send(ContentType::Handshake, first).await;
+        read_some(&mut server, b"before").await;
+        // The first half has to be kept while other work is done.
+        while !server.holds_bytes() {
+            let polled = poll_fn(|cx| Poll::Ready(server.poll_plaintext(cx).is_pending())).await;
+            assert!(polled, "there is nothing to be had of it");
+            yield_now().await;
+        }
+        server.write_all(b"in between").await.unwrap();
+        server.flush().await.unwrap();
+        forger.send(ContentType::Handshake, second).await;
+        forger.renew_keys();
+        forger.send(ContentType::ApplicationData, b"after").await;
+        read_some(&mut server, b"after").await;
+        server.write_all(b"at last").await.unwrap();
+        server.shutdown().await.unwrap();
+        assert!(!server.holds_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_record_amid_a_split_message_is_a_violation_told_by_an_alert() {
+    let (client, mut server) = pair(configs(tls13())).await;
+    let mut forger = Forger::new(client);
+    forger.send(ContentType::Handshake, &KEY_UPDATE[..2]).await;
+    forger.send(ContentType::ApplicationData, b"no place").await;
+    let error = server.fill_buf().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    // Said again, and never as an end.
+    assert!(server.fill_buf().await.is_err() && server.write_all(b"x").await.is_err());
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_came_before_a_record_that_is_not_authentic_is_read_and_an_alert_sent() {
+    let (client, mut server) = pair(configs(tls13())).await;
+    let mut forger = Forger::new(client);
+    forger.send(ContentType::ApplicationData, b"good").await;
+    // A sequence number is left out.
+    forger.sequence += 1;
+    forger.send(ContentType::ApplicationData, b"bad").await;
+    read_some(&mut server, b"good").await;
+    assert_eq!(
+        server.fill_buf().await.unwrap_err().to_string(),
+        "cannot decrypt peer's message"
+    );
+    let mut alert = [0; 5 + 2 + 1 + 16];
+    forger.socket.read_exact(&mut alert).await.unwrap();
+    drop(server);
+    assert_eq!(forger.socket.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn t15_a_query_in_the_same_segment_as_finished_is_not_lost() {
+    let (server, client) = configs(tls13());
+    let (near, far) = tcp_pair().await;
+    let accepting = tokio::spawn(accept(far, server));
+    let mut client = ClientConnection::new(client, name()).unwrap();
+    let mut near = near.into_std().unwrap();
+    near.set_nonblocking(false).unwrap();
+    let handshaking = tokio::task::spawn_blocking(move || {
+        client.write_tls(&mut near).unwrap();
+        while client.is_handshaking() {
+            client.read_tls(&mut near).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        // Finished is not sent yet.
+        client.writer().write_all(b"the first query").unwrap();
+        let mut segment = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut segment).unwrap();
+        }
+        // With the beginning of a record whose end comes later.
+        client.writer().write_all(b", the second").unwrap();
+        client.write_tls(&mut segment).unwrap();
+        let rest = segment.split_off(segment.len() - 7);
+        near.write_all(&segment).unwrap();
+        (near, rest)
+    });
+    let mut server = accepting.await.unwrap();
+    read_some(&mut server, b"the first query").await;
+    let (mut near, rest) = handshaking.await.unwrap();
+    near.write_all(&rest).unwrap();
+    read_some(&mut server, b", the second").await;
+    drop(server);
+    near.read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_stream_holds_no_memory_for_bytes() {
+    for suite in [tls12(), tls13()] {
+        let (mut client, mut server) = pair(configs(suite)).await;
+        assert!(!client.holds_bytes() && !server.holds_bytes());
+        let sent = vec![7; 300_000];
+        let mut received = vec![0; sent.len()];
+        let sending = async {
+            client.write_all(&sent).await.unwrap();
+            client.flush().await.unwrap();
+        };
+        let (count, ()) = tokio::join!(server.read_exact(&mut received), sending);
+        assert_eq!(count.unwrap(), sent.len());
+        assert!(!client.holds_bytes() && !server.holds_bytes());
+    }
+}
+
+#[tokio::test]
+async fn tls_1_2_ends_with_close_notify_when_its_keys_are_used_up() {
+    let (server, client) = configs(short_lived(tls12(), 64));
+    let (near, far) = tcp_pair().await;
+    let client = TlsConnector::from(client).connect(name(), near);
+    let (client, mut server) = tokio::join!(client, accept(far, server));
+    let mut client = client.unwrap();
+    let mut sent = 0;
+    let error = loop {
+        match server.write_all(&[7; 8192]).await {
+            Ok(()) => sent += 8192,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.to_string(), "TLS has no keys left to encrypt with");
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.unwrap();
+    assert!(sent > 40 * 8192, "{sent}");
+    assert_eq!(received.len(), sent);
+    assert!(server.write_all(b"more").await.is_err());
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
+    let (server, client) = configs(short_lived(tls13(), 64));
+    let (near, far) = tcp_pair().await;
+    let client = TlsConnector::from(client).connect(name(), near);
+    let (client, mut server) = tokio::join!(client, accept(far, server));
+    let mut client = client.unwrap();
+    let sent = vec![7; 4 << 20];
+    let sending = async {
+        server.write_all(&sent).await.unwrap();
+        server.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (count, ()) = tokio::join!(client.read_to_end(&mut received), sending);
+    // 512 records, and a KeyUpdate for every 64.
+    assert_eq!(count.unwrap(), sent.len());
+    assert!(received == sent);
+}
