@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::case::Case;
+use crate::certs;
 use crate::conductor::{Results, Row};
 use crate::contestants::Standing;
 use crate::job::Direction;
@@ -16,7 +17,7 @@ use crate::stats::{Spread, short};
 
 const WIDTH: i32 = 1120;
 const NAMES: i32 = 160;
-const HEAD: i32 = 84;
+const HEAD: i32 = 108;
 const BAR: i32 = 26;
 const FOOT: i32 = 16;
 /// Right of the longest bar there is room for its figure.
@@ -170,56 +171,62 @@ impl Chart {
         let area = SVGBackend::new(&path, size).into_drawing_area();
         area.fill(&WHITE)?;
         text(&area, self.title, (16, 26), (20, INK, HPos::Left))?;
-        self.names(&area, &rows)?;
-        self.panels(&area, &rows, &panels)?;
+        let told = format!(
+            "{}. Bars: median; whiskers: min to max of {} round(s). Orange: peers (pale: without TLS). Grey: floors.",
+            certs::TERMS,
+            results.rounds
+        );
+        text(&area, &told, (16, 50), (12, FAINT, HPos::Left))?;
+        names(&area, &rows)?;
+        draw_panels(&area, &rows, &panels)?;
         area.present()?;
         Ok(true)
     }
+}
 
-    fn names(&self, area: &Area<'_>, rows: &[&Row]) -> Result<(), Fault> {
-        for (at, row) in rows.iter().enumerate() {
-            let ink = if row.standing == Standing::Ours {
-                INK
-            } else {
-                FAINT
-            };
-            let place = (NAMES - 10, middle(at));
-            text(area, &row.name, place, (13, ink, HPos::Right))?;
-        }
-        Ok(())
+fn names(area: &Area<'_>, rows: &[&Row]) -> Result<(), Fault> {
+    for (at, row) in rows.iter().enumerate() {
+        let ink = if row.standing == Standing::Ours {
+            INK
+        } else {
+            FAINT
+        };
+        let place = (NAMES - 10, middle(at));
+        text(area, &row.name, place, (13, ink, HPos::Right))?;
     }
+    Ok(())
+}
 
-    /// One scale for all panels.
-    fn panels(&self, area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), Fault> {
-        let bars = panels.iter().flat_map(|panel| panel.bars.iter().flatten());
-        let most = bars
-            .map(|spread| spread.max)
-            .fold(f64::MIN_POSITIVE, f64::max);
-        let width = (WIDTH - NAMES - 10) / whole(panels.len());
-        for (at, panel) in panels.iter().enumerate() {
-            let left = NAMES + width * whole(at);
-            let scale = f64::from(width - FIGURE) / most;
-            text(
-                area,
-                &panel.title,
-                (left, HEAD - 18),
-                (14, FAINT, HPos::Left),
-            )?;
-            let bottom = middle(rows.len() - 1) + BAR / 2;
-            let axis = vec![(left, HEAD - 4), (left, bottom)];
-            area.draw(&PathElement::new(axis, LINE))?;
-            for (at, (row, bar)) in rows.iter().zip(&panel.bars).enumerate() {
-                if let Some(spread) = bar {
-                    draw_bar(
-                        area,
-                        (left, middle(at)),
-                        (*spread, scale, colour(row.standing)),
-                    )?;
-                }
+/// One scale for all panels.
+fn draw_panels(area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), Fault> {
+    let bars = panels.iter().flat_map(|panel| panel.bars.iter().flatten());
+    let most = bars
+        .map(|spread| spread.max)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let width = (WIDTH - NAMES - 10) / whole(panels.len());
+    for (at, panel) in panels.iter().enumerate() {
+        let left = NAMES + width * whole(at);
+        let scale = f64::from(width - FIGURE) / most;
+        text(
+            area,
+            &panel.title,
+            (left, HEAD - 18),
+            (14, FAINT, HPos::Left),
+        )?;
+        let bottom = middle(rows.len() - 1) + BAR / 2;
+        let axis = vec![(left, HEAD - 4), (left, bottom)];
+        area.draw(&PathElement::new(axis, LINE))?;
+        for (at, (row, bar)) in rows.iter().zip(&panel.bars).enumerate() {
+            if let Some(spread) = bar {
+                draw_bar(
+                    area,
+                    (left, middle(at)),
+                    (*spread, scale, colour(row.standing)),
+                )?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn draw_bar(
