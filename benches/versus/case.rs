@@ -200,7 +200,7 @@ fn most_sessions(options: &Options) -> usize {
         .and_then(|line| line.split_whitespace().nth(3)?.parse::<usize>().ok())
         .unwrap_or(1_024);
     let wanted = if options.quick {
-        1_000
+        2_000
     } else {
         options.sessions
     };

@@ -122,12 +122,12 @@ fn set_stage(options: &Options, dir: &Path) -> Result<(Stage, Behind), Fault> {
                 key: leaf.key.clone(),
             };
             let setup = serde_json::to_string(&setup)?;
-            let mut command = process::role(options.load_cpu, "backend", &setup)?;
+            let mut command = process::role(options.load_core(), "backend", &setup)?;
             let (running, address) = Running::role(&mut command, dir.join("backend.log"))?;
             (Behind::Fake(running), address)
         }
         Dialect::Postgres => {
-            let cluster = Cluster::start(dir, &leaf, (options.load_cpu, &verifier))?;
+            let cluster = Cluster::start(dir, &leaf, (options.load_core(), &verifier))?;
             let address = cluster.address();
             (Behind::Postgres(cluster), address)
         }
@@ -138,7 +138,7 @@ fn set_stage(options: &Options, dir: &Path) -> Result<(Stage, Behind), Fault> {
         backend,
         backend_pid: behind.pid(),
         dialect: options.dialect(),
-        proxy_cpu: options.proxy_cpu,
+        proxy_core: options.proxy_core(),
         verifier,
     };
     Ok((stage, behind))
@@ -222,7 +222,7 @@ impl Lane {
             return;
         };
         let job = contestant.job(&hall.stage, Work::Check { bytes: CHECKED });
-        if let Err(fault) = process::load(hall.options.load_cpu, &job) {
+        if let Err(fault) = process::load(hall.options.load_core(), &job) {
             self.contestant = None;
             self.fail("check", &fault);
         }
@@ -263,11 +263,11 @@ impl Contestant {
         let options = hall.options;
         let job = self.job(&hall.stage, case.work(options));
         if case != Case::OneCpu {
-            return process::load(options.load_cpu, &job);
+            return process::load(options.load_core(), &job);
         }
-        self.running.pin(options.load_cpu)?;
-        let reading = process::load(options.load_cpu, &job);
-        self.running.pin(options.proxy_cpu)?;
+        self.running.pin(options.load_core())?;
+        let reading = process::load(options.load_core(), &job);
+        self.running.pin(options.proxy_core())?;
         reading
     }
 }

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use crate::certs::Leaf;
 use crate::job::{Dialect, Target, Tls};
-use crate::process::{Fault, Running, run};
+use crate::process::{Core, Fault, Running, run};
 
 pub(crate) use portcullis::build;
 pub(crate) use postgres::Cluster;
@@ -44,7 +44,7 @@ pub(crate) struct Stage {
     pub(crate) backend: SocketAddr,
     pub(crate) backend_pid: u32,
     pub(crate) dialect: Dialect,
-    pub(crate) proxy_cpu: usize,
+    pub(crate) proxy_core: Core,
     /// As it lies in the backend's `pg_authid`.
     pub(crate) verifier: String,
 }

@@ -219,11 +219,14 @@ impl Course {
     }
 
     /// How many, and the 50th and the 99th percentile of what they took.
-    fn summary(&self) -> (f64, f64, f64) {
+    fn summary(&self) -> io::Result<(f64, f64, f64)> {
         let mut taken = self.taken.borrow_mut();
+        if taken.is_empty() {
+            return Err(fault("nothing came to its end while it counted"));
+        }
         taken.sort_by(f64::total_cmp);
         let count = count(taken.len());
-        (count, percentile(&taken, 50), percentile(&taken, 99))
+        Ok((count, percentile(&taken, 50), percentile(&taken, 99)))
     }
 }
 

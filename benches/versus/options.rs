@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::job::Dialect;
+use crate::process::Core;
 
 /// Portcullis beside other TLS gates for PostgreSQL, and the floors under them all.
 #[derive(Debug, Parser)]
@@ -50,6 +51,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 0)]
     pub(crate) load_cpu: usize,
 
+    /// Before every other process of the machine: for one that isn't quiet. Needs root
+    #[arg(long)]
+    pub(crate) realtime: bool,
+
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
@@ -75,6 +80,22 @@ impl Options {
             Dialect::Postgres
         } else {
             Dialect::Fake
+        }
+    }
+
+    /// Where the proxy under test runs.
+    pub(crate) fn proxy_core(&self) -> Core {
+        Core {
+            number: self.proxy_cpu,
+            realtime: self.realtime,
+        }
+    }
+
+    /// Where the load and the backend run.
+    pub(crate) fn load_core(&self) -> Core {
+        Core {
+            number: self.load_cpu,
+            realtime: self.realtime,
         }
     }
 

@@ -16,6 +16,14 @@ pub(crate) type Fault = Box<dyn Error + Send + Sync>;
 /// A proxy that doesn't listen by then never will.
 const START: Duration = Duration::from_secs(10);
 
+/// Where a process runs, and how much it lets others disturb it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Core {
+    pub(crate) number: usize,
+    /// Before every ordinary process of the machine (SCHED_RR).
+    pub(crate) realtime: bool,
+}
+
 /// A child process; killed when this is dropped, and by the kernel if this process dies first.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -68,9 +76,9 @@ impl Running {
     }
 
     /// Moves all its threads to another core.
-    pub(crate) fn pin(&self, cpu: usize) -> Result<(), Fault> {
+    pub(crate) fn pin(&self, core: Core) -> Result<(), Fault> {
         let pid = self.pid().to_string();
-        run(Command::new("taskset").args(["-acp", &cpu.to_string(), &pid])).map(drop)
+        run(Command::new("taskset").args(["-acp", &core.number.to_string(), &pid])).map(drop)
     }
 
     fn last_words(&self) -> Fault {
@@ -92,40 +100,45 @@ impl Drop for Running {
 }
 
 /// A program on one core that dies with this process.
-pub(crate) fn pinned(cpu: usize, program: impl AsRef<Path>) -> Command {
-    leashed(&[], cpu, program.as_ref())
+pub(crate) fn pinned(core: Core, program: impl AsRef<Path>) -> Command {
+    leashed(&[], core, program.as_ref())
 }
 
 /// The same as another user; servers of PostgreSQL's family refuse to run as root.
-pub(crate) fn pinned_as(user: &str, cpu: usize, program: impl AsRef<Path>) -> Command {
+pub(crate) fn pinned_as(user: &str, core: Core, program: impl AsRef<Path>) -> Command {
     let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
     if is_root() {
-        leashed(&[&uid, &gid, "--clear-groups"], cpu, program.as_ref())
+        leashed(&[&uid, &gid, "--clear-groups"], core, program.as_ref())
     } else {
-        pinned(cpu, program)
+        pinned(core, program)
     }
 }
 
-fn leashed(options: &[&str], cpu: usize, program: &Path) -> Command {
+fn leashed(options: &[&str], core: Core, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL"])
         .args(options)
-        .args(["--", "taskset", "-c", &cpu.to_string()])
+        .args(["--", "taskset", "-c", &core.number.to_string()])
         .arg(program);
-    command
+    if !core.realtime {
+        return command;
+    }
+    let mut first = Command::new("chrt");
+    first.args(["-r", "1", "setpriv"]).args(command.get_args());
+    first
 }
 
 /// This program again, as something else.
-pub(crate) fn role(cpu: usize, name: &str, setup: &str) -> Result<Command, Fault> {
-    let mut command = pinned(cpu, std::env::current_exe()?);
+pub(crate) fn role(core: Core, name: &str, setup: &str) -> Result<Command, Fault> {
+    let mut command = pinned(core, std::env::current_exe()?);
     command.args(["--as", name, setup]);
     Ok(command)
 }
 
 /// Has a job done by a load process.
-pub(crate) fn load(cpu: usize, job: &Job) -> Result<Reading, Fault> {
-    let mut command = role(cpu, "load", &serde_json::to_string(job)?)?;
+pub(crate) fn load(core: Core, job: &Job) -> Result<Reading, Fault> {
+    let mut command = role(core, "load", &serde_json::to_string(job)?)?;
     Ok(serde_json::from_str(&run(&mut command)?)?)
 }
 

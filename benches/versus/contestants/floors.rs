@@ -18,7 +18,7 @@ pub(super) fn raw_tls(stage: &Stage) -> Result<Contestant, Fault> {
 
 fn copy(stage: &Stage, tls: Tls, tells: &str) -> Result<Contestant, Fault> {
     let setup = serde_json::to_string(&stage.backend)?;
-    let mut command = role(stage.proxy_cpu, "relay", &setup)?;
+    let mut command = role(stage.proxy_core, "relay", &setup)?;
     let (running, address) = Running::role(&mut command, stage.file("raw.log"))?;
     Ok(Contestant {
         running,
@@ -35,7 +35,7 @@ pub(super) fn rustls(stage: &Stage) -> Result<Contestant, Fault> {
         key: stage.leaf.key.clone(),
     };
     let setup = serde_json::to_string(&setup)?;
-    let mut command = role(stage.proxy_cpu, "backend", &setup)?;
+    let mut command = role(stage.proxy_core, "backend", &setup)?;
     let (running, address) = Running::role(&mut command, stage.file("rustls.log"))?;
     Ok(Contestant {
         running,

@@ -45,7 +45,7 @@ fn start(stage: &Stage, name: &str, tls: Tls) -> Result<Contestant, Fault> {
         stage.backend
     );
     fs::write(&configuration, text)?;
-    let mut command = pinned(stage.proxy_cpu, &program);
+    let mut command = pinned(stage.proxy_core, &program);
     command.arg("-db").arg("-f").arg(&configuration);
     let log = stage.file(&format!("{name}.log"));
     let words = GLOBAL.split_whitespace().collect::<Vec<_>>().join(" ");

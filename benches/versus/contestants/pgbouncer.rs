@@ -46,7 +46,7 @@ pub(super) fn start(stage: &Stage) -> Result<Contestant, Fault> {
         key.display(),
     );
     fs::write(&configuration, text)?;
-    let mut command = pinned_as("postgres", stage.proxy_cpu, &program);
+    let mut command = pinned_as("postgres", stage.proxy_core, &program);
     command.arg("-q").arg(&configuration);
     Ok(Contestant {
         running: Running::start(&mut command, stage.file("pgbouncer.log"))?.listening(address)?,

@@ -41,7 +41,7 @@ pub(super) fn start(stage: &Stage, binary: &Path, sslmode: &str) -> Result<Conte
         stage.leaf.key.display(),
     );
     fs::write(&configuration, text)?;
-    let mut command = pinned(stage.proxy_cpu, binary);
+    let mut command = pinned(stage.proxy_core, binary);
     command
         .args(["run", "--config"])
         .arg(&configuration)

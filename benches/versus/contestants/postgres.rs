@@ -8,7 +8,7 @@ use std::process::Command;
 use super::{Contestant, Stage};
 use crate::certs::Leaf;
 use crate::job::Tls;
-use crate::process::{Fault, Running, find, free_port, is_root, pinned_as, run};
+use crate::process::{Core, Fault, Running, find, free_port, is_root, pinned_as, run};
 
 const USER: &str = "postgres";
 /// Nothing here is meant to survive; TLS as every other contestant's.
@@ -36,13 +36,13 @@ impl Cluster {
     pub(crate) fn start(
         dir: &Path,
         leaf: &Leaf,
-        (cpu, verifier): (usize, &str),
+        (core, verifier): (Core, &str),
     ) -> Result<Self, Fault> {
         let programs = programs()?;
-        let data = dir.join(format!("cluster-{cpu}"));
+        let data = dir.join(format!("cluster-{}", core.number));
         fs::create_dir(&data)?;
         give(&data)?;
-        let as_user = |program: &str| pinned_as(USER, cpu, programs.join(program));
+        let as_user = |program: &str| pinned_as(USER, core, programs.join(program));
         run(as_user("initdb")
             .arg("-D")
             .arg(&data)
@@ -52,7 +52,7 @@ impl Cluster {
         configure(&data, leaf, address)?;
         let mut command = as_user("postgres");
         command.arg("-D").arg(&data);
-        let log = dir.join(format!("cluster-{cpu}.log"));
+        let log = dir.join(format!("cluster-{}.log", core.number));
         let running = Running::start(&mut command, log)?.listening(address)?;
         let sql = |database: &str, text: &str| {
             run(as_user("psql").arg("-h").arg(&data).args([
@@ -96,7 +96,7 @@ impl Cluster {
 
 /// Clients straight at a cluster of their own, on the proxy's core; its whole cost is counted.
 pub(super) fn direct(stage: &Stage) -> Result<Contestant, Fault> {
-    let cluster = Cluster::start(&stage.dir, &stage.leaf, (stage.proxy_cpu, &stage.verifier))?;
+    let cluster = Cluster::start(&stage.dir, &stage.leaf, (stage.proxy_core, &stage.verifier))?;
     Ok(Contestant {
         target: stage.target(cluster.address, Tls::Negotiated),
         version: cluster.version,

@@ -30,7 +30,7 @@ pub(super) fn start(stage: &Stage) -> Result<Contestant, Fault> {
         stage.leaf.key.display(),
     );
     fs::write(&configuration, text)?;
-    let mut command = pinned(stage.proxy_cpu, &program);
+    let mut command = pinned(stage.proxy_core, &program);
     command.arg(&configuration);
     Ok(Contestant {
         running: Running::start(&mut command, stage.file("stunnel.log"))?.listening(address)?,

@@ -16,7 +16,7 @@ pub(super) async fn run(
     let clients = all(clients, || client(Rc::clone(dialer), Rc::clone(&course)));
     let (spent, ended) = tokio::join!(course.run(job, seconds), clients);
     ended?;
-    let (logins, p50, p99) = course.summary();
+    let (logins, p50, p99) = course.summary()?;
     Ok(reading([
         ("per_second", logins / spent.wall),
         ("cpu_us", spent.proxy * 1e6 / logins),

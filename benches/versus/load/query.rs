@@ -16,7 +16,7 @@ pub(super) async fn run(
     let clients = all(clients, || client(Rc::clone(dialer), Rc::clone(&course)));
     let (spent, ended) = tokio::join!(course.run(job, seconds), clients);
     ended?;
-    let (queries, p50, p99) = course.summary();
+    let (queries, p50, p99) = course.summary()?;
     Ok(reading([
         ("per_second", queries / spent.wall),
         ("cpu_us", spent.proxy * 1e6 / queries),

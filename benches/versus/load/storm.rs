@@ -61,7 +61,7 @@ async fn live(job: &Job, dialer: &Rc<Dialer>, seconds: f64) -> io::Result<(f64, 
     while let Some(ended) = sessions.join_next().await {
         ended??;
     }
-    let (_, p50, p99) = course.summary();
+    let (_, p50, p99) = course.summary()?;
     Ok((p50, p99))
 }
 
