@@ -68,7 +68,8 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The client's side. It offers one suite and one group, so that nobody can choose a cheaper one.
+/// The client's side. It offers one suite, and a key share of one group, so that nobody can choose a
+/// cheaper one.
 pub(crate) fn connector(tls: Tls) -> io::Result<TlsConnector> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -86,7 +87,11 @@ pub(crate) fn connector(tls: Tls) -> io::Result<TlsConnector> {
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
-        kx_groups: vec![aws_lc_rs::kx_group::X25519],
+        kx_groups: vec![
+            aws_lc_rs::kx_group::X25519,
+            // PostgreSQL before 18 knows no other.
+            aws_lc_rs::kx_group::SECP256R1,
+        ],
         ..aws_lc_rs::default_provider()
     })
 }
