@@ -9,6 +9,7 @@ use crate::case::Case;
 use crate::certs::Leaf;
 use crate::contestants::{Cluster, Contestant, Entrant, Stage, Standing, build, field};
 use crate::job::{Dialect, Job, Reading, Work};
+use crate::machine;
 use crate::options::Options;
 use crate::process::{self, Fault, Running};
 use crate::scram::Secret;
@@ -20,6 +21,7 @@ const CHECKED: u64 = 4 << 20;
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) cases: Vec<Case>,
+    pub(crate) machine: String,
     pub(crate) backend: String,
     /// Rounds that count.
     pub(crate) rounds: u32,
@@ -58,6 +60,7 @@ struct Lane {
 /// Runs everything below `dir`.
 pub(crate) fn run(options: &Options, dir: &Path) -> Result<Results, Fault> {
     let began = Instant::now();
+    let machine = machine::describe();
     let (stage, behind) = set_stage(options, dir)?;
     let hall = Hall { options, stage };
     let cases = Case::all(options);
@@ -82,6 +85,7 @@ pub(crate) fn run(options: &Options, dir: &Path) -> Result<Results, Fault> {
     Ok(Results {
         rows: lanes.into_iter().map(|lane| lane.row).collect(),
         cases,
+        machine,
         backend: behind.version(),
         rounds: rounds - dropped,
         seconds: began.elapsed().as_secs(),

@@ -13,7 +13,7 @@ pub(crate) fn describe() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "{}; {cores} cores; {} GiB; {}; Linux {}; load average at the end {}",
+        "{}; {cores} cores; {} GiB; {}; Linux {}; load average before {}",
         processor.trim_start_matches([':', ' ', '\t']),
         memory.div_ceil(1 << 20),
         system.trim_matches('"'),

@@ -9,7 +9,6 @@ use crate::case::{Case, Quantity};
 use crate::certs;
 use crate::conductor::{Results, Row};
 use crate::contestants::Standing;
-use crate::machine;
 use crate::process::Fault;
 use crate::reach;
 use crate::stats::{Spread, short};
@@ -83,7 +82,7 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
         "Made by `cargo bench --bench versus -- {}`.\n",
         command.join(" ")
     )?;
-    writeln!(out, "- Machine: {}", machine::describe())?;
+    writeln!(out, "- Machine: {}", results.machine)?;
     writeln!(out, "- Backend: {}", results.backend)?;
     writeln!(out, "- For all: {}", certs::TERMS)?;
     writeln!(
