@@ -85,7 +85,11 @@ fn print_table<N: Family>(size: usize, kinds: &[Questions<N>], rivals: &mut [Riv
     println!("|---|{}---|---|", "---|".repeat(names.len()));
     let mut medians = Vec::new();
     for rival in rivals {
-        let figures: Vec<_> = rival.lookups.iter_mut().map(Figure::of).collect();
+        let figures: Vec<_> = rival
+            .lookups
+            .iter_mut()
+            .map(|times| Figure::of(times))
+            .collect();
         let build = Figure::of(&mut rival.builds);
         let shown: Vec<_> = figures.iter().map(Figure::to_string).collect();
         let per_prefix = |bytes| format!("{:.1}", bytes as f64 / size as f64);

@@ -4,6 +4,7 @@ pub mod check;
 pub mod conninfo;
 mod control;
 pub mod demo;
+mod descriptors;
 mod log;
 pub mod rules;
 pub mod run;

@@ -167,8 +167,9 @@ async fn session(gate: &Gate, authenticated: Authenticated, facts: &Facts) {
     // not, so it is measured once more against what is in force by now (T27).
     revocation::review(live.session(), &gate.projects.load(), Timestamp::now());
     let opened = Instant::now();
-    let open = report::opened(&gate.metrics, &admission.project.metrics, facts);
-    let closed = relay(client, backend, Arc::clone(&live.session().control)).await;
-    drop(cancel);
-    report::closed(&open, facts, &closed, opened.elapsed());
+    let control = &live.session().control;
+    let open = report::opened(&gate.metrics, &admission.project.metrics, facts, control);
+    let closed = relay(client, backend, Arc::clone(control)).await;
+    drop((cancel, open));
+    report::closed(facts, &closed, opened.elapsed());
 }

@@ -4,6 +4,7 @@
 //! when the last handle on a project goes, its series go with it. Label values are bounded: the
 //! names of known projects, and words of ours.
 
+mod live;
 mod series;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use self::live::Live;
 use self::series::{
     ACCEPTED, BACKEND_CONNECT, BUILD, BYTES, CANCELS, CERTIFICATE_EXPIRY, HANDSHAKE, LAST_RELOAD,
     LOGIN, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
@@ -24,6 +26,7 @@ use self::series::{
 pub use self::series::{SERIES, Series};
 use crate::id::ProjectName;
 use crate::refusal::Reason;
+use crate::relay::Control;
 
 /// Upper bounds of the histograms, in seconds: from a handshake on the same host to the longest
 /// login that a gate would bear.
@@ -182,6 +185,7 @@ impl Metrics {
         let projects: Vec<_> = self.projects().values().filter_map(Weak::upgrade).collect();
         for project in projects {
             project.show_certificate_expiry(now);
+            project.live.look();
         }
         TextEncoder::new()
             .encode_to_string(&self.0.registry.gather())
@@ -202,8 +206,7 @@ pub struct ProjectMetrics {
     name: ProjectName,
     sessions: IntGauge,
     sessions_total: IntCounter,
-    bytes_to_backend: IntCounter,
-    bytes_to_client: IntCounter,
+    live: Live,
     certificate_expiry: Mutex<Option<SystemTime>>,
 }
 
@@ -214,8 +217,10 @@ impl ProjectMetrics {
         Self {
             sessions: families.sessions.with_label_values(&[project]),
             sessions_total: families.sessions_total.with_label_values(&[project]),
-            bytes_to_backend: families.bytes.with_label_values(&[project, "to_backend"]),
-            bytes_to_client: families.bytes.with_label_values(&[project, "to_client"]),
+            live: Live::new(
+                families.bytes.with_label_values(&[project, "to_backend"]),
+                families.bytes.with_label_values(&[project, "to_client"]),
+            ),
             certificate_expiry: Mutex::new(None),
             metrics,
             name,
@@ -228,21 +233,15 @@ impl ProjectMetrics {
         self.metrics.0.refusals.with_label_values(&labels).inc();
     }
 
-    /// Counts a session, which is open until the guard is dropped.
-    pub fn session(self: &Arc<Self>) -> OpenSession {
+    /// Counts a session, which is open until the guard is dropped, and the bytes that its relay
+    /// carries until then.
+    pub fn session(self: &Arc<Self>, control: Arc<Control>) -> OpenSession {
         self.sessions_total.inc();
         self.sessions.inc();
-        OpenSession(Arc::clone(self))
-    }
-
-    /// Counts bytes relayed to the backend.
-    pub fn relayed_to_backend(&self, bytes: u64) {
-        self.bytes_to_backend.inc_by(bytes);
-    }
-
-    /// Counts bytes relayed to the client.
-    pub fn relayed_to_client(&self, bytes: u64) {
-        self.bytes_to_client.inc_by(bytes);
+        OpenSession {
+            id: self.live.opened(control),
+            project: Arc::clone(self),
+        }
     }
 
     /// Tells when the certificate that clients of this project see will expire.
@@ -301,19 +300,21 @@ impl Drop for ProjectMetrics {
 
 /// A session that is open, for as long as this lives.
 #[must_use]
-pub struct OpenSession(Arc<ProjectMetrics>);
+pub struct OpenSession {
+    project: Arc<ProjectMetrics>,
+    id: u64,
+}
 
-impl OpenSession {
-    /// The handles of the session's project.
-    #[must_use]
-    pub const fn project(&self) -> &Arc<ProjectMetrics> {
-        &self.0
+impl fmt::Debug for OpenSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenSession").field(&self.project).finish()
     }
 }
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        self.0.sessions.dec();
+        self.project.live.ended(self.id);
+        self.project.sessions.dec();
     }
 }
 

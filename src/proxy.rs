@@ -27,7 +27,7 @@ use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
 use crate::sessions::{Open, Sessions};
-use crate::store::snapshot::{BuildErrors, Builder};
+use crate::store::snapshot::{BuildErrors, Builder, Built};
 
 use reload::Reloader;
 use review::Changed;
@@ -123,7 +123,8 @@ impl Proxy {
         let metrics = Metrics::new();
         let keystore = Keystore::open(config.certs.clone())?;
         let builder = Builder::new(keystore, metrics.clone());
-        let projects = builder.build(&config, None)?;
+        let Built { projects, warnings } = builder.build(&config, None)?;
+        reload::report_trouble(&warnings);
         let mut listeners = Vec::new();
         for spec in &config.listeners {
             let socket = listen(spec.address)?;

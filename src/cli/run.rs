@@ -3,14 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{DEFAULT_CONFIG, EXIT_USAGE, config_path, load, log, shown};
+use super::{DEFAULT_CONFIG, EXIT_USAGE, config_path, descriptors, load, log, shown};
 use crate::config::{Config, QuickSpec};
 use crate::proxy::{Order, Origin, Proxy};
+
+/// How long tasks that can't be called off have to end, once the gate has stopped.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// What `run` takes.
 #[derive(Debug, Args)]
@@ -52,17 +57,30 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         Ok(configured) => configured,
         Err(code) => return code,
     };
-    log::start(config.log);
+    let log = log::start(config.log);
+    descriptors::provide(&config.limits);
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(run(config, origin)),
+        Ok(runtime) => to_the_end(runtime, async {
+            tokio::select! {
+                code = run(config, origin) => code,
+                never = log.tell_dropped() => match never {},
+            }
+        }),
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs to the end, whatever else still runs: a name that is being looked up can't be called off.
+fn to_the_end<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(main);
+    runtime.shutdown_timeout(LAST_TASKS);
+    result
 }
 
 fn configuration(args: RunArgs) -> Result<(Config, Origin), ExitCode> {
@@ -142,4 +160,25 @@ fn forward_signals(orders: mpsc::Sender<Order>) -> io::Result<()> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t32_a_blocking_task_that_hangs_does_not_keep_the_process_from_its_end() {
+        let runtime = Runtime::new().unwrap();
+        let (_until_the_test_ends, hangs) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let code = to_the_end(runtime, async {
+            tokio::task::spawn_blocking(move || {
+                began.send(()).unwrap();
+                hangs.recv()
+            });
+            begun.recv().unwrap();
+            7
+        });
+        assert_eq!(code, 7);
+    }
 }

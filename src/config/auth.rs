@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::files::is_public;
 use super::project::BackendSpec;
 use super::reader::Item;
 use super::section::Section;
@@ -55,6 +56,15 @@ impl Value for Verifiers {
     fn read(item: &mut Item<'_, '_>) -> Option<Self> {
         let path = PathBuf::read(item)?;
         let list = read_userlist(item, &path)?;
+        if is_public(&path) {
+            let message = format!(
+                "{} can be read by everybody on this machine",
+                path.display()
+            );
+            let help =
+                "who reads a verifier can guess the password, and pose as the server: chmod 600";
+            item.reader.warn(&item.spot, message, help);
+        }
         Some(Self {
             path,
             list: Arc::new(list),

@@ -67,6 +67,11 @@ impl Seen {
     }
 }
 
+/// Whether any account of the system can read the file.
+pub(super) fn is_public(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
+}
+
 /// Reads a whole file of at most `limit` bytes as UTF-8.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use crate::backend::SslMode;
 use crate::pki::MinVersion;
 use crate::project::{OnRevoke, RefusalStyle};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -331,6 +332,12 @@ fn auth_scram_reads_a_file_of_verifiers_and_the_file_is_watched() {
     let watched = |file: &SourceFile| file.path().ends_with("users.txt");
     assert!(config.files.iter().any(watched));
     assert!(!config.effective_toml().contains("SCRAM-SHA-256$"));
+    let path = directory.path().join("users.txt");
+    for (mode, warnings) in [(0o644, 1), (0o640, 0)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let config = Config::load(&directory.path().join("proxy.toml")).unwrap();
+        assert_eq!(config.warnings.len(), warnings, "{mode:o}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::facts::Facts;
 use crate::metrics::{CancelResult, Metrics, OpenSession, ProjectMetrics};
 use crate::project::Projects;
 use crate::refusal::{Fault, Reason, Refusal};
-use crate::relay::Closed;
+use crate::relay::{Closed, Control};
 
 /// A log line about a connection, with all that is known of it.
 macro_rules! line {
@@ -38,17 +38,16 @@ pub(super) fn opened(
     metrics: &Metrics,
     project: &Arc<ProjectMetrics>,
     facts: &Facts,
+    control: &Arc<Control>,
 ) -> OpenSession {
     let login = facts.accepted.elapsed();
     metrics.login_took(login);
     count_times(metrics, facts);
     line!(info, facts, "session opened", login_ms = millis(login));
-    project.session()
+    project.session(Arc::clone(control))
 }
 
-pub(super) fn closed(open: &OpenSession, facts: &Facts, closed: &Closed, lasted: Duration) {
-    open.project().relayed_to_backend(closed.client_to_backend);
-    open.project().relayed_to_client(closed.backend_to_client);
+pub(super) fn closed(facts: &Facts, closed: &Closed, lasted: Duration) {
     line!(
         info,
         facts,

@@ -30,7 +30,7 @@ fn busy() -> (Metrics, Arc<ProjectMetrics>) {
     metrics.reloaded(true);
     let project = metrics.project(&name("acme"));
     project.refused(Reason::AddressDenied);
-    drop(project.session());
+    drop(project.session(Arc::default()));
     project.certificate_expires(SystemTime::UNIX_EPOCH + Duration::from_secs(60));
     (metrics, project)
 }
@@ -75,9 +75,7 @@ fn names_keep_to_prometheus_conventions() {
 fn a_session_is_counted_while_it_is_open() {
     let metrics = Metrics::new();
     let project = metrics.project(&name("acme"));
-    let session = project.session();
-    session.project().relayed_to_backend(100);
-    session.project().relayed_to_client(2000);
+    let session = project.session(Arc::default());
     assert_eq!(
         shown(&metrics, "portcullis_sessions{project=\"acme\"}"),
         "1"
@@ -91,16 +89,66 @@ fn a_session_is_counted_while_it_is_open() {
         shown(&metrics, "portcullis_sessions_total{project=\"acme\"}"),
         "1"
     );
-    let bytes = |direction: &str| {
-        shown(
-            &metrics,
-            &format!("portcullis_bytes_total{{direction=\"{direction}\",project=\"acme\"}}"),
-        )
+}
+
+/// What is exported of acme's bytes: to its backend, and to its clients.
+fn bytes(metrics: &Metrics) -> (u64, u64) {
+    let of = |direction: &str| {
+        let series =
+            format!("portcullis_bytes_total{{direction=\"{direction}\",project=\"acme\"}}");
+        shown(metrics, &series).parse().unwrap()
     };
-    assert_eq!(
-        (bytes("to_backend").as_str(), bytes("to_client").as_str()),
-        ("100", "2000")
-    );
+    (of("to_backend"), of("to_client"))
+}
+
+#[test]
+fn bytes_are_counted_while_their_session_is_open() {
+    let metrics = Metrics::new();
+    let control = Arc::<Control>::default();
+    let session = metrics.project(&name("acme")).session(Arc::clone(&control));
+    control.count_to_backend(100);
+    control.count_to_client(2_000_000);
+    assert_eq!(bytes(&metrics), (100, 2_000_000));
+    assert_eq!(bytes(&metrics), (100, 2_000_000));
+    control.count_to_backend(1);
+    let _handle = metrics.project(&name("acme"));
+    drop(session);
+    assert_eq!(bytes(&metrics), (101, 2_000_000));
+    assert_eq!(bytes(&metrics), (101, 2_000_000));
+}
+
+#[test]
+fn each_byte_is_counted_once_however_many_scrapes_there_are_at_once() {
+    const SESSIONS: usize = 50;
+    const ROUNDS: usize = 100;
+    let metrics = Metrics::new();
+    let project = metrics.project(&name("acme"));
+    let relay = || {
+        for _ in 0..SESSIONS {
+            let control = Arc::<Control>::default();
+            let _open = project.session(Arc::clone(&control));
+            for _ in 0..ROUNDS {
+                control.count_to_backend(3);
+                control.count_to_client(7);
+            }
+        }
+    };
+    let scrape = || {
+        let mut before = (0, 0);
+        for _ in 0..SESSIONS {
+            let now = bytes(&metrics);
+            assert!(before.0 <= now.0 && before.1 <= now.1, "{before:?} {now:?}");
+            before = now;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(relay);
+            scope.spawn(scrape);
+        }
+    });
+    let rounds = 2 * (SESSIONS * ROUNDS) as u64;
+    assert_eq!(bytes(&metrics), (3 * rounds, 7 * rounds));
 }
 
 #[test]
@@ -120,7 +168,7 @@ fn refusals_are_counted_by_project_where_it_is_known() {
 #[test]
 fn a_projects_series_go_with_the_last_handle() {
     let (metrics, project) = busy();
-    let session = project.session();
+    let session = project.session(Arc::default());
     drop(project);
     assert!(
         metrics
@@ -139,7 +187,7 @@ fn a_projects_series_go_with_the_last_handle() {
 fn a_projects_handles_survive_a_reload() {
     let metrics = Metrics::new();
     let old = metrics.project(&name("acme"));
-    let session = old.session();
+    let session = old.session(Arc::default());
     let new = metrics.project(&name("acme"));
     assert!(Arc::ptr_eq(&old, &new));
     drop(old);
@@ -157,7 +205,7 @@ fn projects_coming_and_going_on_many_threads_leave_no_series_behind() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    let _session = metrics.project(&name("acme")).session();
+                    let _session = metrics.project(&name("acme")).session(Arc::default());
                     let _text = metrics.render(SystemTime::UNIX_EPOCH);
                 }
             });

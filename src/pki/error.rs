@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -22,6 +23,19 @@ pub enum PkiError {
         path: PathBuf,
         /// The system's own words.
         source: io::Error,
+    },
+    /// Somebody else is at work in the project's folder, and does not come to an end.
+    #[error(
+        "{} has been locked by another process for {} seconds: another gate that writes to the same \
+         directory, or a program of the same account that hangs; `lslocks` names it",
+        path.display(),
+        patience.as_secs()
+    )]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// A file that is far too large to be a key or a chain.
     #[error("{} is larger than {limit} bytes: not a key, not a certificate chain", path.display())]

@@ -1,10 +1,12 @@
 //! Keys and certificates as files: read with care, written so that a crash at any point leaves the
 //! old file or the new one, never half of one.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -36,6 +38,12 @@ const LARGEST: u64 = 1 << 20;
 /// What the names of unfinished files begin with.
 const UNFINISHED: &str = ".unfinished-";
 
+/// The file whose lock says who is at work in a directory.
+const LOCK: &str = ".lock";
+
+/// How long to leave a lock alone that another holds.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
 /// Creates a directory with this mode if there is none.
 pub(super) fn create_directory(path: &Path, mode: u32) -> Result<(), PkiError> {
     if path.is_dir() {
@@ -49,30 +57,48 @@ pub(super) fn create_directory(path: &Path, mode: u32) -> Result<(), PkiError> {
 
 /// A directory held by this process alone, until dropped.
 #[derive(Debug)]
-pub(super) struct Held(File);
+pub(super) struct Held {
+    directory: File,
+    _lock: File,
+}
 
 impl Held {
-    /// Waits for other processes and threads to let go of the directory. The lock is on the
-    /// directory itself, so it leaves no file behind and works on a read-only file system.
-    pub(super) fn wait(directory: &Path) -> Result<Self, PkiError> {
-        let handle = File::open(directory).map_err(PkiError::io("open", directory))?;
-        handle.lock().map_err(PkiError::io("lock", directory))?;
-        Ok(Self(handle))
+    /// Waits this long for other processes and threads to let go of the directory.
+    ///
+    /// The lock is on a file that its owner alone can open: whoever can open a file can lock it, so
+    /// on the directory itself any account of the machine could stop the gate.
+    pub(super) fn wait(directory: &Path, patience: Duration) -> Result<Self, PkiError> {
+        let path = directory.join(LOCK);
+        let lock = open_lock(&path).map_err(PkiError::io("open", &path))?;
+        let until = Instant::now() + patience;
+        while !take(&lock).map_err(PkiError::io("lock", &path))? {
+            if Instant::now() >= until {
+                return Err(PkiError::Locked { path, patience });
+            }
+            thread::sleep(BETWEEN_TRIES);
+        }
+        Self::with(directory, lock)
+    }
+
+    /// The directory, if nobody else holds it and it can be held at all.
+    pub(super) fn now(directory: &Path) -> Option<Self> {
+        let lock = open_lock(&directory.join(LOCK)).ok()?;
+        let held = take(&lock).unwrap_or(false);
+        held.then(|| Self::with(directory, lock).ok()).flatten()
+    }
+
+    fn with(directory: &Path, lock: File) -> Result<Self, PkiError> {
+        let directory = File::open(directory).map_err(PkiError::io("open", directory))?;
+        Ok(Self {
+            directory,
+            _lock: lock,
+        })
     }
 
     /// Removes what a crash left unfinished, which may hold a key.
     pub(super) fn tidy(&self, directory: &Path) -> Result<(), PkiError> {
-        let entries = fs::read_dir(directory).map_err(PkiError::io("list", directory))?;
-        for entry in entries {
-            let entry = entry.map_err(PkiError::io("list", directory))?;
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(UNFINISHED.as_bytes())
-            {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(PkiError::io("remove", &path))?;
-            }
+        for path in unfinished(directory)? {
+            fs::remove_file(&path).map_err(PkiError::io("remove", &path))?;
         }
         Ok(())
     }
@@ -98,8 +124,43 @@ impl Held {
             .set_permissions(Permissions::from_mode(readers.mode()))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        self.0.sync_all()
+        self.directory.sync_all()
     }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mode = Readers::Owner.mode();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).mode(mode).open(path)?;
+    if file.metadata()?.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+/// Whether the lock could be had.
+fn take(lock: &File) -> io::Result<bool> {
+    match lock.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// What a crash left of files that were being written, or what somebody writes just now.
+pub(super) fn unfinished(directory: &Path) -> Result<Vec<PathBuf>, PkiError> {
+    let list = || -> io::Result<Vec<_>> {
+        let entries: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+        Ok(entries
+            .iter()
+            .filter(|entry| {
+                let name = entry.file_name();
+                name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
+            })
+            .map(DirEntry::path)
+            .collect())
+    };
+    list().map_err(PkiError::io("list", directory))
 }
 
 fn parent(path: &Path) -> &Path {

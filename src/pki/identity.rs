@@ -4,18 +4,25 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Facts;
-use super::{PkiError, issue, own};
+use super::issue::Ca;
+use super::{PkiError, ProjectKeystore, issue, own};
 use crate::address::{Host, HostName};
 
 /// The name on a leaf that nobody vouches for: a top-level domain that never exists (RFC 2606
 /// section 2).
 const NOBODY: &str = "portcullis.invalid";
+
+/// The least time from the issuing of a leaf to its renewal, however soon it ends; a renewal that is
+/// due at once would follow another without end.
+const SHORTEST_WAIT: SignedDuration = SignedDuration::from_mins(1);
+/// The longest time until a renewal that failed is tried again.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// A certificate chain with its private key: what the gate shows to clients in one project's name.
 /// Cheap to clone.
@@ -25,15 +32,23 @@ pub struct Identity {
     leaf: CertificateDer<'static>,
     hosts: Arc<[Host]>,
     not_after: Timestamp,
-    two_thirds: Timestamp,
-    issuer: Issuer,
+    renew_at: Timestamp,
+    source: Source,
 }
 
-/// Whose the leaf is to renew.
+/// Whence it comes, and so whose the leaf is to renew.
 #[derive(Clone)]
-enum Issuer {
-    Keystore { ca_bundle_pem: Arc<str> },
-    SomebodyElse,
+enum Source {
+    Keystore {
+        folder: Arc<Path>,
+        ca_bundle_pem: Arc<str>,
+        ca_not_after: Timestamp,
+    },
+    Files {
+        chain: Arc<Path>,
+        key: Arc<Path>,
+    },
+    Memory,
 }
 
 impl Identity {
@@ -51,7 +66,12 @@ impl Identity {
         hosts: &[Host],
         now: Timestamp,
     ) -> Result<Self, PkiError> {
-        own::load(chain, key, hosts, now)
+        let identity = own::load(chain, key, hosts, now)?;
+        let (chain, key) = (chain.into(), key.into());
+        Ok(Self {
+            source: Source::Files { chain, key },
+            ..identity
+        })
     }
 
     /// A self-signed leaf in memory, for those who name no project that there is: their TLS must
@@ -86,17 +106,33 @@ impl Identity {
             leaf,
             hosts: hosts.into(),
             not_after: facts.not_after,
-            two_thirds: facts.two_thirds(),
-            issuer: Issuer::SomebodyElse,
+            renew_at: facts.two_thirds(),
+            source: Source::Memory,
         })
     }
 
-    /// Says that the keystore issued it, and renews it.
-    pub(super) fn issued_by_keystore(self, ca_bundle_pem: &str) -> Self {
+    /// Says that this CA of the keystore issued it, and renews it.
+    pub(super) fn issued_by_keystore(self, folder: &Path, ca: &Ca) -> Self {
         Self {
-            issuer: Issuer::Keystore {
-                ca_bundle_pem: ca_bundle_pem.into(),
+            source: Source::Keystore {
+                folder: folder.into(),
+                ca_bundle_pem: ca.pem.as_str().into(),
+                ca_not_after: ca.not_after,
             },
+            ..self
+        }
+    }
+
+    /// Puts its renewal off: to a twentieth of what is left of its life from now, at least a minute,
+    /// at most an hour. For when a renewal has failed, and when a leaf is as good as over when it is
+    /// issued, because its CA is.
+    #[must_use]
+    pub fn with_renewal_put_off(self, now: Timestamp) -> Self {
+        let wait = now.duration_until(self.not_after) / 20;
+        let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        let earliest = now.saturating_add(wait).unwrap_or(self.not_after);
+        Self {
+            renew_at: self.renew_at.max(earliest),
             ..self
         }
     }
@@ -132,21 +168,52 @@ impl Identity {
     }
 
     /// When to ask the keystore again, which then issues the next leaf: two thirds of the leaf's
-    /// life after its beginning. None if the leaf is not the gate's to renew.
+    /// life after its beginning, and never at once. None if the leaf is not the gate's to renew.
     #[must_use]
     pub const fn renew_at(&self) -> Option<Timestamp> {
-        match &self.issuer {
-            Issuer::Keystore { .. } => Some(self.two_thirds),
-            Issuer::SomebodyElse => None,
+        match &self.source {
+            Source::Keystore { .. } => Some(self.renew_at),
+            Source::Files { .. } | Source::Memory => None,
+        }
+    }
+
+    /// Whether it was read from these files.
+    #[must_use]
+    pub fn is_from_files(&self, chain: &Path, key: &Path) -> bool {
+        match &self.source {
+            Source::Files {
+                chain: ours,
+                key: with,
+            } => **ours == *chain && **with == *key,
+            Source::Keystore { .. } | Source::Memory => false,
+        }
+    }
+
+    /// Whether it is from that folder of the keystore.
+    #[must_use]
+    pub fn is_from_keystore(&self, store: &ProjectKeystore) -> bool {
+        match &self.source {
+            Source::Keystore { folder, .. } => **folder == *store.folder(),
+            Source::Files { .. } | Source::Memory => false,
+        }
+    }
+
+    /// When the keystore's CA ends, and with it every leaf that it signs. None if the leaf is not by
+    /// the keystore's CA.
+    #[must_use]
+    pub const fn ca_not_after(&self) -> Option<Timestamp> {
+        match &self.source {
+            Source::Keystore { ca_not_after, .. } => Some(*ca_not_after),
+            Source::Files { .. } | Source::Memory => None,
         }
     }
 
     /// What clients take as `sslrootcert`, PEM. None if the leaf is not by the keystore's CA.
     #[must_use]
     pub fn ca_bundle_pem(&self) -> Option<&str> {
-        match &self.issuer {
-            Issuer::Keystore { ca_bundle_pem } => Some(ca_bundle_pem),
-            Issuer::SomebodyElse => None,
+        match &self.source {
+            Source::Keystore { ca_bundle_pem, .. } => Some(ca_bundle_pem),
+            Source::Files { .. } | Source::Memory => None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Where the CAs live.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::slice;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::KeyPair;
@@ -15,6 +16,10 @@ use super::issue::{self, Ca};
 use super::{Identity, PkiError};
 use crate::address::Host;
 use crate::id::ProjectName;
+
+/// How long another process may be at work in a project's folder: making four files takes
+/// milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The directory of all projects' CAs.
 #[derive(Debug, Clone)]
@@ -38,6 +43,7 @@ impl Keystore {
         ProjectKeystore {
             folder: self.directory.join(name.as_str()),
             name: name.clone(),
+            patience: PATIENCE,
         }
     }
 }
@@ -50,6 +56,7 @@ impl Keystore {
 /// | `ca.key` | the CA's key | 0600 |
 /// | `server.crt` | the chain as it is sent: the leaf, then the CA's certificate | 0644 |
 /// | `server.key` | the leaf's key | 0600 |
+/// | `.lock` | nothing; locked by who writes the others | 0600 |
 ///
 /// The CA's certificate is sent along (a client needs it only if it trusts something else that vouches
 /// for it) so that a CA can be replaced by one that the old one has signed, and so that whoever looks
@@ -58,6 +65,7 @@ impl Keystore {
 pub struct ProjectKeystore {
     folder: PathBuf,
     name: ProjectName,
+    patience: Duration,
 }
 
 impl ProjectKeystore {
@@ -65,6 +73,11 @@ impl ProjectKeystore {
     #[must_use]
     pub fn ca_certificate(&self) -> PathBuf {
         self.folder.join("ca.crt")
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn ca_key(&self) -> PathBuf {
@@ -82,41 +95,73 @@ impl ProjectKeystore {
     /// The project's identity for these hosts: what is kept, where it fits; else a CA is made if
     /// there is none, and a leaf issued. A kept leaf fits while less than two thirds of its life are
     /// over, if it is for exactly these hosts, is the CA's and has its key. Blocks on the file
-    /// system, and while another process is at work in the folder.
+    /// system, and, only if something must be written, for some seconds at most while another
+    /// process is at work in the folder.
     ///
     /// A CA is never replaced: clients hold its certificate.
     ///
     /// # Errors
     /// No hosts; a key that others can read; a CA whose key is missing, damaged or not its own, or
-    /// that is not valid now; a file that can't be read or written.
+    /// that is not valid now; a file that can't be read or written; another process that doesn't
+    /// come to an end.
     pub fn load_or_create(&self, hosts: &[Host], now: Timestamp) -> Result<Identity, PkiError> {
         if hosts.is_empty() {
             return Err(PkiError::NoHosts);
         }
+        if let Some(identity) = self.kept(hosts, now)? {
+            self.tidy();
+            return Ok(identity);
+        }
         files::create_directory(&self.folder, 0o755)?;
-        let held = Held::wait(&self.folder)?;
+        let held = Held::wait(&self.folder, self.patience)?;
         held.tidy(&self.folder)?;
+        // All of it again: who held the folder may have made what is needed.
         let ca = self.ca(&held, now)?;
-        match self.kept(&ca, hosts, now)? {
+        match self.kept_leaf(&ca, hosts, now)? {
             Some(identity) => Ok(identity),
             None => self.issue(&held, &ca, (hosts, now)),
         }
     }
 
+    /// The identity that is kept, if nothing needs to be written.
+    fn kept(&self, hosts: &[Host], now: Timestamp) -> Result<Option<Identity>, PkiError> {
+        match self.kept_ca()? {
+            KeptCa::Whole { key, pem } => {
+                self.kept_leaf(&self.check_ca(key, pem, now)?, hosts, now)
+            }
+            KeptCa::KeyOnly(_) | KeptCa::Nothing => Ok(None),
+        }
+    }
+
+    /// Removes what a crash left, which may hold a key: now if nobody is in the way, else another
+    /// time. Nothing depends on it.
+    fn tidy(&self) {
+        if files::unfinished(&self.folder).is_ok_and(|left| !left.is_empty())
+            && let Some(held) = Held::now(&self.folder)
+        {
+            held.tidy(&self.folder).ok();
+        }
+    }
+
     fn ca(&self, held: &Held, now: Timestamp) -> Result<Ca, PkiError> {
-        let key = self.kept_ca_key()?;
-        match (
-            key,
-            files::if_there(files::read_text(&self.ca_certificate()))?,
-        ) {
-            (Some(key), Some(pem)) => self.check_ca(key, pem, now),
-            // The key was written, and the process ended before the certificate was.
-            (Some(key), None) => self.certify_ca(held, key, now),
-            (None, None) => {
+        match self.kept_ca()? {
+            KeptCa::Whole { key, pem } => self.check_ca(key, pem, now),
+            KeptCa::KeyOnly(key) => self.certify_ca(held, key, now),
+            KeptCa::Nothing => {
                 let key = issue::new_key()?;
                 held.replace(&self.ca_key(), &issue::key_pem(&key), Readers::Owner)?;
                 self.certify_ca(held, key, now)
             }
+        }
+    }
+
+    /// The certificate is looked for first because it is written last: with it, its key is there.
+    fn kept_ca(&self) -> Result<KeptCa, PkiError> {
+        let pem = files::if_there(files::read_text(&self.ca_certificate()))?;
+        match (self.kept_ca_key()?, pem) {
+            (Some(key), Some(pem)) => Ok(KeptCa::Whole { key, pem }),
+            (Some(key), None) => Ok(KeptCa::KeyOnly(key)),
+            (None, None) => Ok(KeptCa::Nothing),
             (None, Some(_)) => {
                 let (key, certificate) = (self.ca_key(), self.ca_certificate());
                 Err(PkiError::CaKeyMissing { key, certificate })
@@ -189,8 +234,13 @@ impl ProjectKeystore {
         })
     }
 
-    /// The identity that is kept, if it fits. Damage is no obstacle here: a leaf can be issued anew.
-    fn kept(&self, ca: &Ca, hosts: &[Host], now: Timestamp) -> Result<Option<Identity>, PkiError> {
+    /// The leaf that is kept, if it fits. Damage is no obstacle here: a leaf can be issued anew.
+    fn kept_leaf(
+        &self,
+        ca: &Ca,
+        hosts: &[Host],
+        now: Timestamp,
+    ) -> Result<Option<Identity>, PkiError> {
         let chain = files::if_sound(files::read_chain(&self.server_chain()))?;
         let key = files::if_sound(files::read_key(&self.server_key()))?;
         let (Some(chain), Some(key)) = (chain, key) else {
@@ -201,7 +251,7 @@ impl ProjectKeystore {
         }
         // A key that isn't the leaf's: the process ended between the writing of the two.
         let identity = Identity::new(chain, &key, hosts.to_vec()).ok();
-        Ok(identity.map(|identity| identity.issued_by_keystore(&ca.pem)))
+        Ok(identity.map(|identity| identity.issued_by_keystore(&self.folder, ca)))
     }
 
     fn issue(
@@ -220,8 +270,20 @@ impl ProjectKeystore {
         held.replace(&self.server_chain(), &pem, Readers::Everybody)?;
         let chain = vec![leaf.certificate.into(), ca.certificate.clone()];
         let identity = Identity::new(chain, &issue::private_key(&leaf.key), hosts.to_vec())?;
-        Ok(identity.issued_by_keystore(&ca.pem))
+        let identity = identity.issued_by_keystore(&self.folder, ca);
+        Ok(identity.with_renewal_put_off(now))
     }
+}
+
+/// What there is of a CA.
+enum KeptCa {
+    Whole {
+        key: Zeroizing<KeyPair>,
+        pem: String,
+    },
+    /// The key was written, and the process ended before the certificate was.
+    KeyOnly(Zeroizing<KeyPair>),
+    Nothing,
 }
 
 /// Whether a kept chain is what would be issued now.

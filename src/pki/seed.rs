@@ -1,11 +1,14 @@
 //! A secret of the project's that is no key of a certificate.
 
+use std::path::Path;
+
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::files::{self, Held, Readers};
+use super::keystore::PATIENCE;
 use super::{PkiError, ProjectKeystore};
 
 /// Its length before it is made a text, in bytes.
@@ -20,20 +23,29 @@ const LENGTH: usize = 32;
 pub fn scram_seed(project: &ProjectKeystore) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     let path = project.ca_certificate().with_file_name("scram.seed");
     let folder = path.parent().unwrap_or(&path);
+    if let Some(seed) = kept(&path)? {
+        return Ok(seed);
+    }
     files::create_directory(folder, 0o755)?;
-    let held = Held::wait(folder)?;
-    if let Some(seed) = files::if_there(files::read_secret(&path))? {
-        return if seed.len() >= LENGTH {
-            Ok(seed)
-        } else {
-            Err(PkiError::BadKey { path })
-        };
+    let held = Held::wait(folder, PATIENCE)?;
+    // Again: who held the folder may have made it.
+    if let Some(seed) = kept(&path)? {
+        return Ok(seed);
     }
     let mut raw = Zeroizing::new([0; LENGTH]);
     rand::fill(raw.as_mut_slice()).map_err(|_| PkiError::Issue("no random bytes".to_owned()))?;
     let text = Zeroizing::new(STANDARD.encode(raw.as_slice()));
     held.replace(&path, &text, Readers::Owner)?;
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+fn kept(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
+    match files::if_there(files::read_secret(path))? {
+        Some(seed) if seed.len() < LENGTH => Err(PkiError::BadKey {
+            path: path.to_owned(),
+        }),
+        seed => Ok(seed),
+    }
 }
 
 #[cfg(test)]

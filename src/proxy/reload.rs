@@ -13,7 +13,7 @@ use crate::admin::Readiness;
 use crate::config::{Config, SourceFile};
 use crate::connection::Gate;
 use crate::project::Projects;
-use crate::store::snapshot::Builder;
+use crate::store::snapshot::{BuildWarning, Builder, Built};
 use crate::store::watch::Watch;
 
 /// The longest time between two looks at the clock, so that a leaf is renewed even if the machine
@@ -165,7 +165,10 @@ impl Reloader {
         let built =
             tokio::task::spawn_blocking(move || builder.build(&wanted, Some(&previous))).await;
         match built {
-            Ok(Ok(projects)) => self.put_in_force(config, projects, because),
+            Ok(Ok(Built { projects, warnings })) => {
+                report_trouble(&warnings);
+                self.put_in_force(config, projects, because);
+            }
             Ok(Err(errors)) => self.failed(because, &errors.to_string()),
             Err(panic) => self.failed(because, &panic.to_string()),
         }
@@ -229,5 +232,12 @@ fn warn_of_restart(before: &Config, after: &Config) {
         if changed {
             tracing::warn!(key, "this change takes effect when the gate is restarted");
         }
+    }
+}
+
+/// Says what is wrong although the snapshot is good.
+pub(super) fn report_trouble(warnings: &[BuildWarning]) {
+    for BuildWarning { project, text } in warnings {
+        tracing::error!(%project, "{text}");
     }
 }

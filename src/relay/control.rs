@@ -72,12 +72,12 @@ impl Control {
             .map_or(Poll::Pending, |cut| Poll::Ready(cut.as_ref()))
     }
 
-    pub(super) fn count_to_backend(&self, bytes: usize) {
+    pub(crate) fn count_to_backend(&self, bytes: usize) {
         self.client_to_backend
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn count_to_client(&self, bytes: usize) {
+    pub(crate) fn count_to_client(&self, bytes: usize) {
         self.backend_to_client
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }

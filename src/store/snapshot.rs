@@ -1,9 +1,14 @@
 //! [`Builder`]: a configuration becomes [`Projects`], all or nothing (T31).
+//!
+//! What is configured must be right, or nothing changes. A certificate that was right and isn't any
+//! more (expired, unreadable, not to be renewed on a full disk) is another matter: its project goes
+//! on with what it had, and is warned about, so that one project can't keep changes from the others.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::auth::verifiers::Verifiers;
 use crate::backend::{Backend, BackendTls, InvalidBackend};
@@ -16,6 +21,12 @@ use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, scram_seed, server_config};
 use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
+
+/// A CA that ends sooner is warned about: the least time in which clients get another. Ninety days.
+const CA_WARNING: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// How a time is written for people.
+const DATE: &str = "%-d %B %Y, %H:%M UTC";
 
 /// Makes snapshots. Blocks on files and makes certificates: not for the workers' threads.
 #[derive(Debug, Clone)]
@@ -31,7 +42,8 @@ impl Builder {
         Self { keystore, metrics }
     }
 
-    /// Makes every project of `config`. What is counted by rule goes on from `previous`.
+    /// Makes every project of `config`. What is counted by rule goes on from `previous`, and so does
+    /// a certificate that can't be had again.
     ///
     /// # Errors
     /// Everything that is wrong with any project.
@@ -39,8 +51,17 @@ impl Builder {
         &self,
         config: &Config,
         previous: Option<&Projects>,
-    ) -> Result<Projects, BuildErrors> {
-        let mut errors = Vec::new();
+    ) -> Result<Built, BuildErrors> {
+        self.build_at(Timestamp::now(), config, previous)
+    }
+
+    fn build_at(
+        &self,
+        now: Timestamp,
+        config: &Config,
+        previous: Option<&Projects>,
+    ) -> Result<Built, BuildErrors> {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         let mut projects = Vec::with_capacity(config.projects.len());
         let tags = config
             .tags
@@ -48,8 +69,21 @@ impl Builder {
             .map(|(tag, list)| (tag.clone(), networks(list)))
             .collect();
         for spec in config.projects.values() {
-            match self.project(spec, (config, &tags), previous) {
-                Ok(project) => projects.push(Arc::new(project)),
+            let previous = previous.and_then(|projects| projects.by_name(&spec.name));
+            let identity = self.identity(spec, previous.map(AsRef::as_ref), now);
+            let made = identity.map_err(Cause::from).and_then(|certified| {
+                let (identity, text) = certified;
+                let project = self.project(spec, identity, ((config, &tags), previous))?;
+                Ok((project, text))
+            });
+            match made {
+                Ok((project, text)) => {
+                    projects.push(Arc::new(project));
+                    warnings.extend(text.map(|text| BuildWarning {
+                        project: spec.name.clone(),
+                        text,
+                    }));
+                }
                 Err(error) => errors.push(BuildError {
                     project: Some(spec.name.clone()),
                     error,
@@ -61,11 +95,14 @@ impl Builder {
             error,
         });
         match common {
-            Ok(common) if errors.is_empty() => Ok(Projects::new(
-                projects,
-                config.default_project.as_ref(),
-                common,
-            )),
+            Ok(common) if errors.is_empty() => {
+                for project in &projects {
+                    let expiry = project.identity.not_after();
+                    project.metrics.certificate_expires(expiry.into());
+                }
+                let projects = Projects::new(projects, config.default_project.as_ref(), common);
+                Ok(Built { projects, warnings })
+            }
             common => {
                 errors.extend(common.err());
                 Err(BuildErrors(errors))
@@ -105,11 +142,9 @@ impl Builder {
     fn project(
         &self,
         spec: &ProjectSpec,
-        (config, tags): (&Config, &Tags),
-        previous: Option<&Projects>,
+        identity: Identity,
+        ((config, tags), previous): ((&Config, &Tags), Option<&Arc<Project>>),
     ) -> Result<Project, Cause> {
-        let previous = previous.and_then(|projects| projects.by_name(&spec.name));
-        let identity = self.identity(spec)?;
         let rules = spec
             .rules
             .iter()
@@ -120,8 +155,6 @@ impl Builder {
         if let Some(previous) = previous {
             allow.carry_hits_from(&previous.allow);
         }
-        let metrics = self.metrics.project(&spec.name);
-        metrics.certificate_expires(identity.not_after().into());
         Ok(Project {
             name: spec.name.clone(),
             hosts: spec.hosts.clone(),
@@ -141,7 +174,7 @@ impl Builder {
             ),
             identity,
             max_sessions: spec.max_sessions,
-            metrics,
+            metrics: self.metrics.project(&spec.name),
         })
     }
 
@@ -156,15 +189,77 @@ impl Builder {
         }
     }
 
-    fn identity(&self, spec: &ProjectSpec) -> Result<Identity, PkiError> {
-        let now = Timestamp::now();
-        match &spec.certificate {
+    /// The project's identity, and what is to be said of it: the one that its previous snapshot had
+    /// if it is to be the same and can't be had.
+    fn identity(
+        &self,
+        spec: &ProjectSpec,
+        previous: Option<&Project>,
+        now: Timestamp,
+    ) -> Result<(Identity, Option<String>), PkiError> {
+        let store = self.keystore.project(&spec.name);
+        let made = match &spec.certificate {
             Some(own) => Identity::from_files(&own.chain, &own.key, &spec.hosts, now),
-            None => self
-                .keystore
-                .project(&spec.name)
-                .load_or_create(&spec.hosts, now),
+            None => store.load_or_create(&spec.hosts, now),
+        };
+        let is_the_same = |before: &Identity| {
+            let from_there = match &spec.certificate {
+                Some(own) => before.is_from_files(&own.chain, &own.key),
+                None => before.is_from_keystore(&store),
+            };
+            from_there && BTreeSet::from_iter(before.hosts()) == BTreeSet::from_iter(&spec.hosts)
+        };
+        let before = previous.map(|project| &project.identity);
+        match (made, before.filter(|before| is_the_same(before))) {
+            (Ok(identity), _) => {
+                let text = soon_without_ca(&identity, now);
+                Ok((identity, text))
+            }
+            (Err(error), Some(before)) => {
+                let end = before.not_after().strftime(DATE);
+                let text = format!(
+                    "{error}; clients still see the certificate from before, valid to {end}"
+                );
+                Ok((before.clone().with_renewal_put_off(now), Some(text)))
+            }
+            (Err(error), None) => Err(error),
         }
+    }
+}
+
+/// What to say if the CA that issued it ends before long.
+fn soon_without_ca(identity: &Identity, now: Timestamp) -> Option<String> {
+    let end = identity.ca_not_after()?;
+    (now.duration_until(end) < CA_WARNING).then(|| {
+        format!(
+            "its CA, and all certificates by it, end on {}. To begin anew with another CA, which \
+             every client must then be given, move ca.crt and ca.key away and reload",
+            end.strftime(DATE)
+        )
+    })
+}
+
+/// A snapshot, and what should be looked after although it is good.
+#[derive(Debug)]
+pub struct Built {
+    /// The snapshot.
+    pub projects: Projects,
+    /// What is wrong, and keeps nothing from being used.
+    pub warnings: Vec<BuildWarning>,
+}
+
+/// Trouble of one project that keeps nothing from being used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildWarning {
+    /// Whose it is.
+    pub project: ProjectName,
+    /// What is wrong and what to do, for the operator.
+    pub text: String,
+}
+
+impl fmt::Display for BuildWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "project {}: {}", self.project, self.text)
     }
 }
 
@@ -235,84 +330,4 @@ impl fmt::Display for BuildErrors {
 impl std::error::Error for BuildErrors {}
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::address::HostName;
-
-    fn build(directory: &Path, toml: &str) -> Result<Projects, BuildErrors> {
-        let config = Config::parse(toml, &directory.join("proxy.toml")).unwrap();
-        let keystore = Keystore::open(directory.join("certs")).unwrap();
-        Builder::new(keystore, Metrics::new()).build(&config, None)
-    }
-
-    fn project(name: &str, hosts: &str) -> String {
-        format!(
-            "[project.{name}]\nhosts = [{hosts}]\nallow = [\"nowhere\"]\nbackend = \"/run/pg\"\n"
-        )
-    }
-
-    fn served(projects: &Projects, server_name: &str) -> Option<String> {
-        let server_name: HostName = server_name.parse().unwrap();
-        projects
-            .by_server_name(&server_name)
-            .map(|project| project.name.to_string())
-    }
-
-    #[test]
-    fn t13_an_exact_name_goes_before_a_wildcard_which_covers_one_label() {
-        let directory = tempfile::tempdir().unwrap();
-        let (acme, any) = ("\"acme.example.com\"", "\"*.example.com\"");
-        let toml = project("acme", acme) + &project("any", any);
-        let projects = build(directory.path(), &toml).unwrap();
-        assert_eq!(
-            served(&projects, "ACME.example.com.").as_deref(),
-            Some("acme")
-        );
-        assert_eq!(
-            served(&projects, "globex.example.com").as_deref(),
-            Some("any")
-        );
-        assert_eq!(served(&projects, "a.b.example.com"), None);
-        assert_eq!(served(&projects, "example.com"), None);
-    }
-
-    #[test]
-    fn only_a_project_that_stands_alone_or_is_named_serves_who_names_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let default = |toml: &str| {
-            let projects = build(directory.path(), toml).unwrap();
-            projects
-                .default_project()
-                .map(|project| project.name.to_string())
-        };
-        let (acme, globex) = (
-            project("acme", "\"a.example\""),
-            project("globex", "\"g.example\""),
-        );
-        assert_eq!(default(&acme).as_deref(), Some("acme"));
-        assert_eq!(default(&format!("{acme}{globex}")), None);
-        let named = format!("default_project = \"globex\"\n{acme}{globex}");
-        assert_eq!(default(&named).as_deref(), Some("globex"));
-    }
-
-    #[test]
-    fn t31_every_project_that_is_wrong_is_named_at_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let toml = project("acme", "\"a.example\"") + &project("globex", "\"g.example\"");
-        build(directory.path(), &toml).unwrap();
-        for project in ["acme", "globex"] {
-            std::fs::write(
-                directory.path().join("certs").join(project).join("ca.key"),
-                "x",
-            )
-            .unwrap();
-        }
-        let errors = build(directory.path(), &toml).unwrap_err().to_string();
-        assert!(
-            errors.contains("project acme: ") && errors.contains("project globex: "),
-            "{errors}"
-        );
-    }
-}
+mod tests;

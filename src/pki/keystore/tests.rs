@@ -1,6 +1,5 @@
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::thread;
 
 use jiff::SignedDuration;
@@ -68,6 +67,17 @@ fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
+/// The names of what is in a folder, but for the lock.
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".lock")
+        .collect();
+    names.sort();
+    names
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
@@ -89,7 +99,7 @@ fn the_first_start_makes_a_ca_and_a_leaf_and_keeps_the_keys_from_others() {
     ] {
         assert_eq!(mode(&fixture.file(file)), expected, "{file}");
     }
-    assert_eq!(fs::read_dir(&fixture.store.folder).unwrap().count(), 4);
+    assert_eq!(files(&fixture.store.folder).len(), 4);
     assert_eq!(
         identity.ca_bundle_pem().unwrap().as_bytes(),
         fixture.bytes("ca.crt")
@@ -247,6 +257,41 @@ fn a_leaf_never_outlives_its_ca() {
 }
 
 #[test]
+fn a_leaf_of_a_ca_that_is_almost_over_is_not_due_at_once() {
+    let mut fixture = Fixture::new();
+    let ca = fixture.load().unwrap().ca_not_after().unwrap();
+    let mut times = 0;
+    for left in [1, 30, 1_799, 1_800, 3_600, 86_400] {
+        fixture.now = ca - SignedDuration::from_secs(left);
+        fs::remove_file(fixture.file("server.crt")).unwrap();
+        let leaf = fixture.load().unwrap();
+        assert_eq!((leaf.not_after(), leaf.ca_not_after()), (ca, Some(ca)));
+        let wait = fixture.now.duration_until(leaf.renew_at().unwrap());
+        assert!(wait >= SignedDuration::from_mins(1), "{left}: {wait}");
+        times += 1;
+    }
+    assert_eq!(times, 6);
+}
+
+#[test]
+fn a_renewal_that_failed_is_put_off_by_a_minute_to_an_hour() {
+    let leaf = Fixture::new().load().unwrap();
+    let (due, end) = (leaf.renew_at().unwrap(), leaf.not_after());
+    let minute = SignedDuration::from_mins(1);
+    for (now, wait) in [
+        (due, SignedDuration::from_hours(1)),
+        (end - 100 * minute, 5 * minute),
+        (end, minute),
+        (end + 30 * DAY, minute),
+    ] {
+        let later = leaf.clone().with_renewal_put_off(now).renew_at().unwrap();
+        assert_eq!(now.duration_until(later), wait);
+    }
+    let early = due - 30 * DAY;
+    assert_eq!(leaf.with_renewal_put_off(early).renew_at(), Some(due));
+}
+
+#[test]
 fn a_ca_whose_key_is_missing_is_never_replaced() {
     let fixture = Fixture::new();
     fixture.load().unwrap();
@@ -376,8 +421,8 @@ fn a_crash_at_any_point_leaves_what_the_next_start_can_use() {
         fs::write(crashed.file(".unfinished-x7"), "half a key").unwrap();
         let recovered = crashed.load().unwrap();
         assert_eq!(
-            fs::read_dir(&crashed.store.folder).unwrap().count(),
-            order.len()
+            files(&crashed.store.folder),
+            ["ca.crt", "ca.key", "server.crt", "server.key"]
         );
         if written > 0 {
             assert_eq!(crashed.bytes("ca.key"), whole.bytes("ca.key"));
@@ -403,6 +448,77 @@ fn processes_that_start_at_once_agree_on_one_ca_and_one_leaf() {
     });
     assert_eq!(leaves.len(), 8);
     assert!(leaves.iter().all(|leaf| *leaf == leaves[0]));
+}
+
+#[test]
+fn a_lock_on_what_others_can_open_holds_nobody_up() {
+    let mut fixture = Fixture::new();
+    fs::create_dir(&fixture.store.folder).unwrap();
+    fixture.store.patience = Duration::ZERO;
+    let mut held = vec![File::open(&fixture.store.folder).unwrap()];
+    held[0].lock().unwrap();
+    fixture.load().unwrap();
+    for name in ["ca.crt", "server.crt"] {
+        let file = File::open(fixture.file(name)).unwrap();
+        file.lock().unwrap();
+        held.push(file);
+    }
+    fixture.load().unwrap();
+    fixture
+        .store
+        .load_or_create(&hosts(&["other.example.com"]), fixture.now)
+        .unwrap();
+    assert_eq!(held.len(), 3);
+    assert_eq!(mode(&fixture.file(".lock")), 0o600);
+}
+
+#[test]
+fn a_lock_file_that_others_could_open_is_closed_to_them() {
+    let fixture = Fixture::new();
+    fs::create_dir(&fixture.store.folder).unwrap();
+    fs::write(fixture.file(".lock"), "").unwrap();
+    fs::set_permissions(fixture.file(".lock"), Permissions::from_mode(0o666)).unwrap();
+    fixture.load().unwrap();
+    assert_eq!(mode(&fixture.file(".lock")), 0o600);
+}
+
+#[test]
+fn what_fits_is_used_while_another_holds_the_folder_for_ever() {
+    let mut fixture = Fixture::new();
+    fixture.store.patience = Duration::ZERO;
+    let first = fixture.load().unwrap();
+    fs::write(fixture.file(".unfinished-x7"), "half a key").unwrap();
+    let held = Held::wait(&fixture.store.folder, Duration::ZERO).unwrap();
+    assert_eq!(fixture.load().unwrap().leaf_der(), first.leaf_der());
+    // What is being written is left alone, and what was left is removed once nobody writes.
+    assert!(fixture.file(".unfinished-x7").exists());
+    drop(held);
+    fixture.load().unwrap();
+    assert!(!fixture.file(".unfinished-x7").exists());
+}
+
+#[test]
+fn a_lock_that_is_never_let_go_is_an_error_that_says_who_may_hold_it() {
+    let mut fixture = Fixture::new();
+    fixture.load().unwrap();
+    fixture.store.patience = Duration::ZERO;
+    let _held = Held::wait(&fixture.store.folder, Duration::ZERO).unwrap();
+    let others = hosts(&["other.example.com"]);
+    let error = fixture.store.load_or_create(&others, fixture.now);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("acme/.lock has been locked") && error.contains("another gate"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_is_written_where_what_is_kept_fits() {
+    let fixture = Fixture::new();
+    fixture.load().unwrap();
+    fs::remove_file(fixture.file(".lock")).unwrap();
+    fixture.load().unwrap();
+    assert!(!fixture.file(".lock").exists());
 }
 
 #[test]

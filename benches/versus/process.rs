@@ -1,0 +1,187 @@
+//! Processes that don't outlive this one, each on its core.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::job::{Job, Reading};
+
+pub(crate) type Fault = Box<dyn Error + Send + Sync>;
+
+/// A proxy that doesn't listen by then never will.
+const START: Duration = Duration::from_secs(10);
+
+/// Where a process runs, and how much it lets others disturb it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Core {
+    pub(crate) number: usize,
+    /// Before every ordinary process of the machine (SCHED_RR).
+    pub(crate) realtime: bool,
+}
+
+/// A child process; killed when this is dropped, and by the kernel if this process dies first.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts it, its output going to `log`.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Result<Self, Fault> {
+        let output = File::create(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        Ok(Self { child, log })
+    }
+
+    /// Starts a role of this program that says its port in its first line.
+    pub(crate) fn role(command: &mut Command, log: PathBuf) -> Result<(Self, SocketAddr), Fault> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let mut running = Self { child, log };
+        let mut line = String::new();
+        if let Some(output) = running.child.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let port: u16 = line.trim().parse().map_err(|_| running.last_words())?;
+        Ok((running, local(port)))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until somebody listens at the address.
+    pub(crate) fn listening(mut self, address: SocketAddr) -> Result<Self, Fault> {
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(address).is_err() {
+            if self.child.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(self.last_words());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Ok(self)
+    }
+
+    /// Moves all its threads to another core.
+    pub(crate) fn pin(&self, core: Core) -> Result<(), Fault> {
+        let pid = self.pid().to_string();
+        run(Command::new("taskset").args(["-acp", &core.number.to_string(), &pid])).map(drop)
+    }
+
+    fn last_words(&self) -> Fault {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines
+            .get(lines.len().saturating_sub(5)..)
+            .unwrap_or_default();
+        format!("did not start: {}", tail.join(" / ")).into()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Failing means that it has gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A program on one core that dies with this process.
+pub(crate) fn pinned(core: Core, program: impl AsRef<Path>) -> Command {
+    leashed(&[], core, program.as_ref())
+}
+
+/// The same as another user; servers of PostgreSQL's family refuse to run as root.
+pub(crate) fn pinned_as(user: &str, core: Core, program: impl AsRef<Path>) -> Command {
+    let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
+    if is_root() {
+        leashed(&[&uid, &gid, "--clear-groups"], core, program.as_ref())
+    } else {
+        pinned(core, program)
+    }
+}
+
+fn leashed(options: &[&str], core: Core, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL"])
+        .args(options)
+        .args(["--", "taskset", "-c", &core.number.to_string()])
+        .arg(program);
+    if !core.realtime {
+        return command;
+    }
+    let mut first = Command::new("chrt");
+    first.args(["-r", "1", "setpriv"]).args(command.get_args());
+    first
+}
+
+/// This program again, as something else.
+pub(crate) fn role(core: Core, name: &str, setup: &str) -> Result<Command, Fault> {
+    let mut command = pinned(core, std::env::current_exe()?);
+    command.args(["--as", name, setup]);
+    Ok(command)
+}
+
+/// Has a job done by a load process.
+pub(crate) fn load(core: Core, job: &Job) -> Result<Reading, Fault> {
+    let mut command = role(core, "load", &serde_json::to_string(job)?)?;
+    Ok(serde_json::from_str(&run(&mut command)?)?)
+}
+
+/// Has a job done by a second load process beside this one, giving way to it.
+pub(crate) fn beside(job: &Job) -> Result<Reading, Fault> {
+    let mut command = Command::new("nice");
+    command
+        .args(["-n", "5", "setpriv", "--pdeathsig", "KILL"])
+        .arg(std::env::current_exe()?)
+        .args(["--as", "load", &serde_json::to_string(job)?]);
+    Ok(serde_json::from_str(&run(&mut command)?)?)
+}
+
+/// Runs to its end and takes what it printed; a failure's words are what it printed to stderr.
+pub(crate) fn run(command: &mut Command) -> Result<String, Fault> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.trim().lines().last().unwrap_or("failed").to_owned();
+    Err(last.into())
+}
+
+/// Where a program is, also where only root usually looks.
+pub(crate) fn find(program: &str) -> Result<PathBuf, Fault> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places
+        .map(|place| place.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| format!("{program} is not installed").into())
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind(local(0))?.local_addr()
+}
+
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}

@@ -1,0 +1,137 @@
+//! What Portcullis sets out to reach, held against the run.
+
+use std::fmt::Write as _;
+
+use crate::case::Case;
+use crate::conductor::Results;
+use crate::contestants::Standing;
+use crate::job::Direction::{Download, Upload};
+use crate::process::Fault;
+use crate::stats::short;
+
+/// What a goal is relative to.
+#[derive(Clone, Copy, Debug)]
+enum Against {
+    /// At most this many times the best TLS peer's.
+    Best(f64),
+    /// At most this many times the raw TCP copy's.
+    Raw(f64),
+    /// At most this much more than the raw TCP copy with TLS passing through it.
+    RawTlsAnd(f64),
+    /// At most this.
+    Itself(f64),
+}
+
+struct Goal {
+    standing: Standing,
+    key: &'static str,
+    against: Against,
+}
+
+fn goals(case: Case) -> Vec<Goal> {
+    let ours = |key, against| Goal {
+        standing: Standing::Ours,
+        key,
+        against,
+    };
+    match case {
+        Case::Login(_) => vec![ours("cpu_us", Against::Best(0.65))],
+        Case::Bulk(Download, _) => vec![
+            ours("cpu_s_per_gb", Against::Best(0.5)),
+            ours("cpu_s_per_gb", Against::Raw(1.25)),
+        ],
+        Case::Bulk(Upload, _) => vec![
+            ours("cpu_s_per_gb", Against::Best(0.75)),
+            ours("cpu_s_per_gb", Against::Raw(1.35)),
+        ],
+        Case::Query(1) => Vec::new(),
+        Case::Query(_) => vec![ours("cpu_us", Against::Best(0.85))],
+        Case::OneCpu => vec![ours("p50_us", Against::RawTlsAnd(5.0))],
+        Case::Memory { .. } => vec![
+            ours("kib_most", Against::Itself(6.0)),
+            Goal {
+                standing: Standing::BothLegs,
+                ..ours("kib_most", Against::Itself(10.0))
+            },
+            ours("left_percent", Against::Itself(10.0)),
+        ],
+        Case::Storm { .. } => vec![ours("p99_growth", Against::Itself(2.0))],
+    }
+}
+
+/// The table of goals, if anybody is held to them.
+pub(crate) fn write(out: &mut String, results: &Results) -> Result<(), Fault> {
+    if !results
+        .rows
+        .iter()
+        .any(|row| row.standing == Standing::Ours)
+    {
+        return Ok(());
+    }
+    writeln!(out, "\n## Reach\n\n| | goal | here | |\n|---|---|---:|---|")?;
+    for (at, case) in results.cases.iter().enumerate() {
+        for goal in goals(*case) {
+            line(out, results, (at, *case, &goal))?;
+        }
+    }
+    Ok(())
+}
+
+fn line(
+    out: &mut String,
+    results: &Results,
+    (at, case, goal): (usize, Case, &Goal),
+) -> Result<(), Fault> {
+    let median = |found: &dyn Fn(&crate::conductor::Row) -> bool| {
+        let row = results.rows.iter().find(|row| found(row))?;
+        Some(results.spread(row, at, goal.key)?.median)
+    };
+    let Some(own) = median(&|row| row.standing == goal.standing) else {
+        return Ok(());
+    };
+    let sticks = results.yardsticks(at, goal.key);
+    let (here, limit, words) = match goal.against {
+        Against::Best(limit) => (
+            sticks.best_peer.map(|best| own / best),
+            limit,
+            "× best TLS peer",
+        ),
+        Against::Raw(limit) => (sticks.raw.map(|raw| own / raw), limit, "× raw TCP copy"),
+        Against::RawTlsAnd(limit) => {
+            let raw = median(&|row| row.name == "raw-tls");
+            (
+                raw.map(|raw| own - raw),
+                limit,
+                "more than the raw copy of TLS",
+            )
+        }
+        Against::Itself(limit) => (Some(own), limit, ""),
+    };
+    let label = label(case, goal.key);
+    let verdict = match here {
+        Some(here) if here <= limit => "reached",
+        Some(_) => "**not reached**",
+        None => "nothing to compare with",
+    };
+    let here = here.map_or_else(String::new, short);
+    let subject = match goal.standing {
+        Standing::BothLegs => format!("{}, TLS on both legs", case.title()),
+        Standing::Ours
+        | Standing::Earlier
+        | Standing::Peer
+        | Standing::PlainPeer
+        | Standing::Floor => case.title(),
+    };
+    writeln!(
+        out,
+        "| {subject}: {label} | ≤ {limit} {words} | {here} | {verdict} |"
+    )?;
+    Ok(())
+}
+
+fn label(case: Case, key: &str) -> &'static str {
+    let mut quantities = case.quantities().iter();
+    quantities
+        .find(|quantity| quantity.key == key)
+        .map_or("", |quantity| quantity.label)
+}

@@ -1,0 +1,183 @@
+//! The run as Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::case::{Case, Quantity};
+use crate::certs;
+use crate::conductor::{Results, Row};
+use crate::contestants::Standing;
+use crate::process::Fault;
+use crate::reach;
+use crate::stats::{Spread, short};
+
+/// What the ratios of a case are taken to.
+pub(crate) struct Yardsticks {
+    pub(crate) raw: Option<f64>,
+    pub(crate) best_peer: Option<f64>,
+}
+
+impl Results {
+    /// What a contestant showed in a case.
+    pub(crate) fn spread(&self, row: &Row, case: usize, key: &str) -> Option<Spread> {
+        let readings = row.readings.get(&case)?;
+        let values: Vec<f64> = readings
+            .iter()
+            .filter_map(|reading| reading.get(key).copied())
+            .collect();
+        Spread::of(&values)
+    }
+
+    pub(crate) fn yardsticks(&self, case: usize, key: &str) -> Yardsticks {
+        let median = |row: &Row| Some(self.spread(row, case, key)?.median);
+        let peers = self
+            .rows
+            .iter()
+            .filter(|row| row.standing == Standing::Peer);
+        Yardsticks {
+            raw: self
+                .rows
+                .iter()
+                .find(|row| row.name == "raw")
+                .and_then(median),
+            best_peer: peers.filter_map(median).reduce(f64::min),
+        }
+    }
+}
+
+/// Writes `versus.md` and `versus.json` into `dir`, which is there.
+pub(crate) fn write(results: &Results, dir: &Path, charts: &[String]) -> Result<String, Fault> {
+    let text = markdown(results, charts)?;
+    fs::write(dir.join("versus.md"), &text)?;
+    fs::write(
+        dir.join("versus.json"),
+        serde_json::to_string_pretty(&raw(results))?,
+    )?;
+    Ok(text)
+}
+
+/// Every reading, by contestant and case.
+fn raw(results: &Results) -> BTreeMap<&str, BTreeMap<String, serde_json::Value>> {
+    let row = |row: &Row| {
+        let readings = row.readings.iter().filter_map(|(case, readings)| {
+            let title = results.cases.get(*case)?.title();
+            Some((title, serde_json::json!(readings)))
+        });
+        readings.collect()
+    };
+    let rows = results.rows.iter();
+    rows.map(|each| (&*each.name, row(each))).collect()
+}
+
+fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
+    let mut out = String::from("# Portcullis beside others\n\n");
+    let command: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    writeln!(
+        out,
+        "Made by `cargo bench --bench versus -- {}`.\n",
+        command.join(" ")
+    )?;
+    writeln!(out, "- Machine: {}", results.machine)?;
+    writeln!(out, "- Backend: {}", results.backend)?;
+    writeln!(out, "- For all: {}", certs::TERMS)?;
+    writeln!(
+        out,
+        "- Medians of {} round(s) (min..max); memory is measured once. {} s in all.\n",
+        results.rounds, results.seconds
+    )?;
+    charts
+        .iter()
+        .try_for_each(|chart| writeln!(out, "![{chart}]({chart}.svg)"))?;
+    for (at, case) in results.cases.iter().enumerate() {
+        table(&mut out, results, (at, *case))?;
+    }
+    reach::write(&mut out, results)?;
+    contestants(&mut out, results)?;
+    Ok(out)
+}
+
+fn table(out: &mut String, results: &Results, (at, case): (usize, Case)) -> Result<(), Fault> {
+    write!(out, "\n## {}\n\n| |", case.title())?;
+    let quantities = case.quantities();
+    for quantity in quantities {
+        write!(out, " {} |", quantity.label)?;
+        if quantity.main {
+            write!(out, " × raw | × best TLS peer |")?;
+        }
+    }
+    let columns = quantities.len() + 2;
+    writeln!(out, "\n|---|{}", "---:|".repeat(columns))?;
+    for row in results
+        .rows
+        .iter()
+        .filter(|row| row.readings.contains_key(&at))
+    {
+        write!(out, "| {} |", emphasised(row))?;
+        for quantity in quantities {
+            cells(out, results, (row, at, quantity))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn cells(
+    out: &mut String,
+    results: &Results,
+    (row, case, quantity): (&Row, usize, &Quantity),
+) -> Result<(), Fault> {
+    let spread = results.spread(row, case, quantity.key);
+    write!(out, " {} |", spread.map_or_else(String::new, told))?;
+    if quantity.main {
+        let sticks = results.yardsticks(case, quantity.key);
+        for stick in [sticks.raw, sticks.best_peer] {
+            let ratio = spread
+                .zip(stick)
+                .map(|(spread, stick)| spread.median / stick);
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            write!(out, " {ratio} |")?;
+        }
+    }
+    Ok(())
+}
+
+fn told(spread: Spread) -> String {
+    if spread.min < spread.max {
+        let (min, max) = (short(spread.min), short(spread.max));
+        format!("{} ({min}..{max})", short(spread.median))
+    } else {
+        short(spread.median)
+    }
+}
+
+fn emphasised(row: &Row) -> String {
+    match row.standing {
+        Standing::Ours => format!("**{}**", row.name),
+        Standing::BothLegs | Standing::Earlier | Standing::Peer => row.name.clone(),
+        Standing::PlainPeer => format!("{} (no TLS)", row.name),
+        Standing::Floor => format!("*{}*", row.name),
+    }
+}
+
+fn contestants(out: &mut String, results: &Results) -> Result<(), Fault> {
+    writeln!(
+        out,
+        "\n## Contestants\n\n| | version | settings |\n|---|---|---|"
+    )?;
+    for row in &results.rows {
+        let faults = row.faults.join("; ");
+        let remark = if faults.is_empty() {
+            faults
+        } else {
+            format!("**{faults}** ")
+        };
+        let cells = [&row.version, &(remark + &row.settings)].map(|cell| cell.replace('|', "/"));
+        writeln!(out, "| {} | {} |", emphasised(row), cells.join(" | "))?;
+    }
+    Ok(())
+}
