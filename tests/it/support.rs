@@ -10,7 +10,15 @@ pub(crate) mod raw;
 pub(crate) mod tokio_tls;
 mod unverified;
 
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// After which a thing that hasn't happened is taken to never happen. No test asserts it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends a signal by its name. The shell's own `kill`: the program is not on every machine.
+fn signal(process: &Child, name: &str) {
+    let kill = format!("kill -s {name} {}", process.id());
+    let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(status.success());
+}

@@ -120,12 +120,7 @@ pub(crate) struct Running {
 impl Running {
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let process = self.child.id().to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &process])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        super::signal(&self.child, name);
     }
 
     /// Waits for its end.

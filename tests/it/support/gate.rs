@@ -263,12 +263,7 @@ impl Gate {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let process = self.process.id().to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &process])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        super::signal(&self.process, name);
     }
 
     /// Waits until the gate has ended by itself.
