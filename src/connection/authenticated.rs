@@ -4,6 +4,7 @@
 mod terminated;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -17,7 +18,7 @@ use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
 use crate::auth::terminated::Terminated;
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
-use crate::relay::{BackendStream, ClientStream};
+use crate::relay::{BackendStream, ClientStream, Control, Relay, relay};
 use crate::wire::message::take_message;
 
 /// The longest message that may be part of a login, in bytes: PostgreSQL allows 65,535 for a GSSAPI
@@ -31,6 +32,24 @@ pub(super) struct Authenticated {
     pub(super) admission: Admission,
     /// Absent if the backend gives out no key, as some poolers and proxies do (T10).
     pub(super) cancel: Option<CancelGuard>,
+}
+
+/// What a session holds on to until it has ended: its place, and its cancel key.
+pub(super) type Held = (Admission, Option<CancelGuard>);
+
+impl Authenticated {
+    /// The relay between the two legs, in a box of its own: a future keeps room for everything that
+    /// passes through it by value.
+    pub(super) fn into_relay(self: Box<Self>, control: Arc<Control>) -> (Pin<Box<Relay>>, Held) {
+        let Self {
+            client,
+            backend,
+            admission,
+            cancel,
+        } = *self;
+        let relay = Box::pin(relay(client, backend, control));
+        (relay, (admission, cancel))
+    }
 }
 
 impl Routed {
