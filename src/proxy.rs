@@ -192,12 +192,12 @@ impl Proxy {
         } = self;
         let (readiness, ready) = watch::channel(Readiness::new(Phase::Ready));
         let mut tasks = JoinSet::new();
-        for Bound { socket, pinned } in listeners {
-            log_listening("postgresql", &socket);
-            tasks.spawn(accept::accept_loop(socket, pinned, Arc::clone(&gate)));
-        }
         // They end with this future, so that the drain can be watched to its end.
         serve_controls(&mut tasks, &gate, ready, (admin, control));
+        for Bound { socket, pinned } in listeners {
+            log_address("listening", &socket);
+            tasks.spawn(accept::accept_loop(socket, pinned, Arc::clone(&gate)));
+        }
         let changed = Changed::default();
         tasks.spawn(review::review_loop(Arc::clone(&gate), changed.clone()));
         let (reloads, asked) = mpsc::channel(1);
@@ -233,7 +233,7 @@ fn serve_controls(
         });
     }
     if let Some(socket) = tcp {
-        log_listening("admin", &socket);
+        log_address("metrics and health", &socket);
         tasks.spawn(async move {
             if let Err(error) = admin.serve(socket, std::future::pending()).await {
                 tracing::error!(%error, "the admin listener failed");
@@ -265,8 +265,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     bind().map_err(|source| StartError::Bind { address, source })
 }
 
-fn log_listening(listener: &str, socket: &TcpListener) {
+fn log_address(what: &str, socket: &TcpListener) {
     if let Ok(address) = socket.local_addr() {
-        tracing::info!(listener, %address, "listening");
+        tracing::info!(%address, "{what}");
     }
 }
