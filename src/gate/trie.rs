@@ -7,23 +7,30 @@
 //! addresses; neighbouring leaves that agree are one. What is left of the trie is a sorted list of
 //! ranges with one answer each, as in DXR (M. Zec, L. Rizzo, M. Mikuc, *DXR: Towards a Billion
 //! Routing Lookups per Second in Software*, ACM CCR 42(5), 2012). A lookup counts the ranges that
-//! end below the address: that many is the place of its answer.
+//! end below the address; the next one has the answer.
 //!
-//! DXR finds the place by an index on the first bits of the address, which is fast as long as the
-//! prefixes are spread evenly. Here a long list is a static B+ tree whose nodes are one cache line
-//! each (16 IPv4 or 8 IPv6 ends). Every lookup takes the same number of steps, none of them with a
-//! branch that depends on the address, so the processor works on several lookups at once, and no
-//! choice of prefixes or addresses makes it slower. The upper levels are so small that they stay in
-//! the cache: a lookup among a million IPv4 prefixes misses it about twice.
+//! A short list of ranges is searched as it is. A long one has an index of two levels on top, which
+//! stands for the upper part of the trie: the stretch from the first range to the last is cut into
+//! blocks of equal size, and each block, from its own first range to its last, into as many buckets
+//! as its ranges deserve. So crowded stretches and empty ones are told apart twice, each on its own
+//! scale, where DXR's single index on the first bits of the address would have most IPv6 prefixes in
+//! a few of its slots. What is left in a bucket, two to four ranges as a rule, is found in a window
+//! of eight neighbouring ranges by three comparisons without a branch; a bucket with more is halved
+//! until it fits, which bounds every lookup by O(log n), whatever the prefixes.
+//!
+//! A range stands beside its value, and the index is small: a lookup among a million prefixes goes
+//! to main memory about twice, and since hardly any branch depends on the address, the processor
+//! works on several lookups at once.
 //!
 //! IPv6 ends are kept as 64-bit numbers, since nearly every IPv6 prefix is a /64 or shorter. The
 //! rare /64 with longer prefixes inside has a short list of its own for the last 64 bits.
 //!
 //! # What it costs
-//! With n prefixes: a lookup is O(log n), building is O(n log n), and linear if they come sorted.
-//! There are at most 2n + 1 ranges, of 8.5 bytes in IPv4 and 13.2 in IPv6; an IPv6 prefix longer
-//! than /64, alone in its /64, costs about 65 bytes. A family without prefixes has nothing on the
-//! heap. `docs/benchmarks/trie.md` has the figures.
+//! With n prefixes: a lookup is O(log n) at worst and O(1) where prefixes are spread evenly within
+//! their blocks; building is O(n log n), and linear if they come sorted. There are at most 2n + 1
+//! ranges, of 8 bytes in IPv4 and 12 in IPv6, and a tenth of that for the index; an IPv6 prefix
+//! longer than /64, alone in its /64, costs about 65 bytes. A family without prefixes has nothing on
+//! the heap. `docs/benchmarks/trie.md` has the figures.
 
 use std::hint::select_unpredictable;
 use std::net::IpAddr;
@@ -78,7 +85,7 @@ impl PrefixTrie {
     /// The value of the longest prefix that `ip` is in. An IPv4-mapped address is looked up as the
     /// IPv6 address that it is: fold it before (T23).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, ip: IpAddr) -> Option<u32> {
         let value = match ip {
             IpAddr::V4(ip) => self.v4.find(ip.into()),
@@ -126,7 +133,7 @@ impl<K: Key> Default for Ranges<K> {
 
 impl<K: Key> Ranges<K> {
     /// More ranges than this deserve an index.
-    const SHORT: usize = 64;
+    const SHORT: usize = 512;
 
     fn new(steps: Steps<K>) -> Self {
         if steps.values == [NOTHING] {
@@ -164,10 +171,11 @@ impl<K: Key> Ranges<K> {
 /// `from` to `to`, both included.
 #[inline]
 fn find<K: Key>(ranges: &[K::Range], (mut from, to): (usize, usize), key: K) -> u32 {
-    let mut size = to.saturating_sub(from);
+    let mut size = to.min(ranges.len()).saturating_sub(from);
     while size >= WINDOW {
         let half = size / 2;
-        let middle = ranges.get(from + half - 1).map_or(K::MAX, K::end);
+        // Not `get`: a default for what is never missing would bring the branch back.
+        let middle = K::end(&ranges[from + half - 1]);
         from = select_unpredictable(middle < key, from + half, from);
         size -= half;
     }
@@ -184,7 +192,7 @@ fn find<K: Key>(ranges: &[K::Range], (mut from, to): (usize, usize), key: K) -> 
 }
 
 /// Ranges that are searched in a fixed number of steps.
-const WINDOW: usize = 16;
+const WINDOW: usize = 8;
 
 /// How many ranges of the window, of which the last one is not looked at, end below `key`.
 #[inline]
@@ -192,11 +200,11 @@ fn rank<K: Key>(window: &[K::Range; WINDOW], key: K) -> usize {
     let step = |rank: usize, step: usize| {
         rank + select_unpredictable(K::end(&window[rank + step - 1]) < key, step, 0)
     };
-    step(step(step(step(0, 8), 4), 2), 1)
+    step(step(step(0, 4), 2), 1)
 }
 
-/// Two levels on top of a long list of ranges, where each range stands at its end. A sixth of the
-/// size of the ranges at most, so that it stays in the second-level cache when those don't.
+/// Two levels on top of a long list of ranges, where each range stands at its end. Much smaller than
+/// the ranges, so that it stays in the cache when those don't.
 #[derive(Debug, Clone)]
 struct Index<K> {
     all: Scale<K>,
@@ -255,8 +263,8 @@ impl<K: Key> Scale<K> {
 impl<K: Key> Index<K> {
     /// Ranges to a block, on average.
     const BLOCK: usize = 128;
-    /// Ranges to a bucket, on average: so few that hardly any has more than a window.
-    const BUCKET: usize = 4;
+    /// Ranges to a bucket, at least and on average: so few that hardly any fills a window.
+    const BUCKET: usize = 2;
 
     fn new(ranges: &[K::Range]) -> Self {
         // The last range ends where the addresses end, far from all the others.
@@ -347,65 +355,64 @@ trait Key: Copy + Ord + Default + std::fmt::Debug {
     fn before(self) -> Self;
 }
 
-macro_rules! key {
-    ($type:ty, $range:ty, $new:expr, $end:expr, $value:expr) => {
-        impl Key for $type {
-            const BITS: u32 = Self::BITS;
-            const MAX: Self = Self::MAX;
-            type Range = $range;
+impl Key for u32 {
+    const BITS: Self = Self::BITS;
+    const MAX: Self = Self::MAX;
+    type Range = [Self; 2];
 
-            fn range(end: Self, value: u32) -> Self::Range {
-                $new(end, value)
-            }
+    fn range(end: Self, value: Self) -> Self::Range {
+        [end, value]
+    }
 
-            #[inline]
-            fn end(range: &Self::Range) -> Self {
-                $end(range)
-            }
+    #[inline]
+    fn end(range: &Self::Range) -> Self {
+        range[0]
+    }
 
-            #[inline]
-            fn value(range: &Self::Range) -> u32 {
-                $value(range)
-            }
+    #[inline]
+    fn value(range: &Self::Range) -> Self {
+        range[1]
+    }
 
-            #[inline]
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "an index has that many bits"
-            )]
-            fn distance(self, first: Self, shift: u32) -> usize {
-                (self.saturating_sub(first) >> shift) as usize
-            }
+    #[inline]
+    fn distance(self, first: Self, shift: Self) -> usize {
+        (self.saturating_sub(first) >> shift) as usize
+    }
 
-            fn before(self) -> Self {
-                self.saturating_sub(1)
-            }
-        }
-    };
+    fn before(self) -> Self {
+        self.saturating_sub(1)
+    }
 }
 
-key!(
-    u32,
-    [u32; 2],
-    |end, value| [end, value],
-    |range: &[u32; 2]| range[0],
-    |range: &[u32; 2]| range[1]
-);
-key!(
-    u64,
-    // Not a pair, which would take 16 bytes.
-    [u32; 3],
-    |end, value| {
-        let [low, high] = words(end);
-        [low, high, value]
-    },
-    |range: &[u32; 3]| u64::from(range[0]) | u64::from(range[1]) << 32,
-    |range: &[u32; 3]| range[2]
-);
+impl Key for u64 {
+    const BITS: u32 = Self::BITS;
+    const MAX: Self = Self::MAX;
+    /// Not a pair of an end and a value, which would take 16 bytes.
+    type Range = [u32; 3];
 
-#[expect(clippy::cast_possible_truncation, reason = "each half is 32 bits")]
-const fn words(end: u64) -> [u32; 2] {
-    [end as u32, (end >> 32) as u32]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the end")]
+    fn range(end: Self, value: u32) -> Self::Range {
+        [end as u32, (end >> 32) as u32, value]
+    }
+
+    #[inline]
+    fn end(range: &Self::Range) -> Self {
+        Self::from(range[0]) | Self::from(range[1]) << 32
+    }
+
+    #[inline]
+    fn value(range: &Self::Range) -> u32 {
+        range[2]
+    }
+
+    #[inline]
+    fn distance(self, first: Self, shift: u32) -> usize {
+        usize::try_from(self.saturating_sub(first) >> shift).unwrap_or(usize::MAX)
+    }
+
+    fn before(self) -> Self {
+        self.saturating_sub(1)
+    }
 }
 
 /// The second IPv6 level: for each /64 with longer prefixes inside, the ranges of its last 64 bits.
@@ -458,14 +465,23 @@ impl<W> Prefix<W> {
 
 /// An address as a number.
 trait Word: Copy + Ord + Default {
+    /// Sorts prefixes by where they begin, and those that begin together by their length.
+    type Order: Ord;
+    fn order(self, length: u8) -> Self::Order;
     /// The last address of the prefix of this length that begins here.
     fn last(self, length: u8) -> Self;
     fn next(self) -> Option<Self>;
 }
 
 macro_rules! word {
-    ($type:ty) => {
+    ($type:ty, $order:ty, $pack:expr) => {
         impl Word for $type {
+            type Order = $order;
+
+            fn order(self, length: u8) -> Self::Order {
+                $pack(self, length)
+            }
+
             fn last(self, length: u8) -> Self {
                 self | Self::MAX.checked_shr(length.into()).unwrap_or(0)
             }
@@ -477,8 +493,9 @@ macro_rules! word {
     };
 }
 
-word!(u32);
-word!(u128);
+word!(u32, u64, |first, length| u64::from(first) << 8
+    | u64::from(length));
+word!(u128, (u128, u8), |first, length| (first, length));
 
 /// What the answer is from each start on: ranges being built.
 struct Steps<W> {
@@ -516,7 +533,7 @@ impl<W: Copy + Ord + Default> Steps<W> {
 
 /// Leaf pushing, in one sweep over the sorted prefixes with a stack of those that are open.
 fn flatten<W: Word>(mut prefixes: Vec<Prefix<W>>) -> Steps<W> {
-    prefixes.sort_by_key(|prefix| (prefix.first, prefix.length));
+    prefixes.sort_by_key(|prefix| prefix.first.order(prefix.length));
     prefixes.dedup_by_key(|prefix| (prefix.first, prefix.length));
     let mut steps = Steps::with_capacity(2 * prefixes.len());
     let mut open: Vec<(W, u32)> = Vec::new();
