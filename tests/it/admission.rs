@@ -13,7 +13,7 @@ use crate::support::raw::{Raw, Secured, TlsClient};
 const ELSEWHERE: &str = "192.0.2.0/24";
 
 #[test]
-fn a_denied_address_never_reaches_the_backend_and_reads_why() {
+fn t7_a_denied_address_never_reaches_the_backend_and_reads_why_inside_tls() {
     let backend = FakeBackend::untouchable();
     let gate = Gate::start(&[Project::new("acme", &backend.url()).allow(&[ELSEWHERE])]);
     let refusal = gate.connect("acme").refused(&alice());
