@@ -1,7 +1,7 @@
 //! The spine: the life of a connection, a line a stage.
 //!
 //! Each stage is a type named after the last fact that was proved, in a file of its own, and only
-//! the step that proved the fact can make it. A step ends with the next stage or with [`Refused`].
+//! the step that proved the fact can make it. A step ends with the next stage or with `Refused`.
 //! Stages return facts; this file alone logs and counts them.
 
 mod accepted;
