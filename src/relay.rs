@@ -103,6 +103,12 @@ impl Future for Relay {
 }
 
 impl Relay {
+    /// Goes on behind what the client was already sent after that ReadyForQuery.
+    pub fn behind(mut self, sent: &[u8]) -> Self {
+        self.boundary.observe(sent);
+        self
+    }
+
     /// Carries out a cut: closes the backend, says the last word if it can be understood, and
     /// leaves only the client's end of the session to wait for.
     fn poll_cut(&mut self, cx: &mut Context<'_>) {

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -25,6 +25,10 @@ use crate::wire::message::take_message;
 /// or SSPI token (`PG_MAX_AUTH_TOKEN_LENGTH`), and no other comes near it.
 const MAX_LOGIN_MESSAGE: usize = 66 * 1024;
 
+/// The longest message between AuthenticationOk and ReadyForQuery, in bytes: a NOTICE of a login
+/// trigger is as long as its author likes.
+const MAX_MESSAGE_AFTER: usize = 1024 * 1024;
+
 /// A session, ready to be relayed.
 pub(super) struct Authenticated {
     pub(super) client: ClientStream,
@@ -32,6 +36,8 @@ pub(super) struct Authenticated {
     pub(super) admission: Admission,
     /// Absent if the backend gives out no key, as some poolers and proxies do (T10).
     pub(super) cancel: Option<CancelGuard>,
+    /// What was passed to the client behind ReadyForQuery.
+    pub(super) behind: Bytes,
 }
 
 /// What a session holds on to until it has ended: its place, and its cancel key.
@@ -46,8 +52,9 @@ impl Authenticated {
             backend,
             admission,
             cancel,
+            behind,
         } = *self;
-        let relay = Box::pin(relay(client, backend, control));
+        let relay = Box::pin(relay(client, backend, control).behind(&behind));
         (relay, (admission, cancel))
     }
 }
@@ -86,6 +93,8 @@ impl Routed {
             from_backend: BytesMut::new(),
             passthrough,
             cancel: None,
+            amid_message: false,
+            behind: Bytes::new(),
         };
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(terminated, keys, &target)).await;
@@ -94,6 +103,8 @@ impl Routed {
             client,
             backend,
             cancel,
+            amid_message,
+            behind,
             ..
         } = login;
         match outcome {
@@ -102,7 +113,10 @@ impl Routed {
                 backend,
                 admission,
                 cancel,
+                behind,
             }),
+            // Words in the middle of a message would be read as a part of it.
+            Err(refusal) if amid_message => Err(Refused::new(refusal, Channel::Closed)),
             Err(refusal) => Err(Refused::new(refusal, Channel::Secured(Box::new(client)))),
         }
     }
@@ -116,9 +130,22 @@ struct Login {
     from_backend: BytesMut,
     passthrough: Passthrough,
     cancel: Option<CancelGuard>,
+    /// A message to the client was begun, and not ended.
+    amid_message: bool,
+    /// What was passed to the client behind ReadyForQuery: perhaps not a whole message.
+    behind: Bytes,
 }
 
 impl Login {
+    /// How long the backend's next message may be.
+    fn longest(&self) -> usize {
+        if self.passthrough.is_authenticated() {
+            MAX_MESSAGE_AFTER
+        } else {
+            MAX_LOGIN_MESSAGE
+        }
+    }
+
     async fn run(
         &mut self,
         terminated: Option<Box<Terminated>>,
@@ -160,10 +187,13 @@ impl Login {
         target: &CancelTarget,
     ) -> Result<bool, Refusal> {
         let mut is_ready = false;
-        while !is_ready
-            && let Some(message) = take_message(&mut self.from_backend, MAX_LOGIN_MESSAGE)
+        while !is_ready {
+            let longest = self.longest();
+            let Some(message) = take_message(&mut self.from_backend, longest)
                 .map_err(Refusal::backend_violation)?
-        {
+            else {
+                break;
+            };
             match self
                 .passthrough
                 .backend_message(&message)
@@ -176,10 +206,12 @@ impl Login {
                 }
                 Event::Ready => is_ready = true,
             }
+            self.amid_message = true;
             self.client
                 .write_all(message.raw())
                 .await
                 .map_err(|_| self.client_left())?;
+            self.amid_message = false;
         }
         self.client.flush().await.map_err(|_| self.client_left())?;
         Ok(is_ready)
@@ -212,9 +244,12 @@ impl Login {
 
     /// Passes on what was read beyond the login, so that the relay starts with nothing in hand.
     async fn pass_rest(&mut self) -> Result<(), Refusal> {
-        pass_all(&mut self.from_backend, &mut self.client)
-            .await
-            .map_err(|_| self.client_left())?;
+        self.behind = self.from_backend.split().freeze();
+        let sent = async {
+            self.client.write_all(&self.behind).await?;
+            self.client.flush().await
+        };
+        sent.await.map_err(|_| self.client_left())?;
         pass_all(&mut self.from_client, &mut self.backend)
             .await
             .map_err(|_| self.backend_left())

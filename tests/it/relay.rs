@@ -11,7 +11,9 @@ use proptest::proptest;
 
 use crate::support::fake_backend::{FakeBackend, Peer, reset};
 use crate::support::gate::{Gate, Project, text};
-use crate::support::message::{alice, message, query, ready_for_query, terminate};
+use crate::support::message::{
+    alice, authentication_ok, message, query, ready_for_query, terminate,
+};
 use crate::support::raw::Secured;
 
 /// A session whose backend runs `script` once the login is done.
@@ -277,4 +279,24 @@ fn messages_of_types_that_nobody_knows_pass_through() {
             body: vec![0xff, 0]
         }
     );
+}
+
+#[test]
+fn a_notice_of_a_login_trigger_is_as_long_as_its_author_likes() {
+    let notice = message(
+        b'N',
+        &[b"SNOTICE\0M".as_slice(), &[b'x'; 300_000], b"\0\0"].concat(),
+    );
+    let welcome = [authentication_ok(), notice.clone(), ready_for_query()].concat();
+    let backend = FakeBackend::serving(move |mut peer: Peer| {
+        peer.packet();
+        peer.send(&welcome);
+        peer.serve_queries();
+    });
+    let gate = Gate::start(&[Project::new("acme", &backend.url())]);
+    let mut client = gate.connect("acme");
+    let said = client.login(&alice());
+    let arrived = said.iter().find(|message| message.tag == b'N');
+    assert_eq!(arrived.expect("the notice").body, notice[5..]);
+    client.is_alive();
 }
