@@ -269,7 +269,8 @@ fn messages_of_types_that_nobody_knows_pass_through() {
         );
         peer.send(&message(b'~', b"\xff\x00"));
         peer.finish();
-        peer.rest().unwrap();
+        // The client leaves without reading to the end, which may make its end a reset.
+        drop(peer.rest());
     });
     client.send(&message(b'~', b"\x00\xff"));
     assert_eq!(

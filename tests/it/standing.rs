@@ -183,9 +183,10 @@ fn t33_connects_beyond_a_limit_do_not_fill_the_log() {
         .limit("logins_per_source = 1")
         .limit("refusals_explained_per_minute_per_source = 0");
     let gate = Gate::with(&settings);
-    let _held = Raw::connect(gate.addr());
-    for _ in 0..300 {
-        drop(Raw::connect(gate.addr()).until_closed());
+    // All at once: the first takes the place, and every other one is too many.
+    let crowd: Vec<_> = (0..300).map(|_| Raw::connect(gate.addr())).collect();
+    for mut raw in crowd.into_iter().skip(1) {
+        assert_eq!(raw.until_closed(), b"");
     }
     let refused = gate.log().lines();
     let refused = refused
