@@ -155,10 +155,12 @@ fn first_line(process: &mut Child) -> String {
 /// Where the gate listens. Its log goes on being read, and thrown away.
 fn listening(gate: &mut Child) -> SocketAddr {
     let mut lines = BufReader::new(gate.stderr.take().unwrap()).lines();
-    let line = lines.next().unwrap().unwrap();
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let addr = lines.by_ref().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        line["address"].as_str()?.parse().ok()
+    });
     std::thread::spawn(move || lines.for_each(drop));
-    line["address"].as_str().unwrap().parse().unwrap()
+    addr.expect("the gate listens")
 }
 
 /// Lets everybody in, and answers whatever comes with ReadyForQuery.
