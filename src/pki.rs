@@ -7,6 +7,7 @@
 //! that touches files blocks; it is meant for start-up and reload, not for the life of a connection.
 
 mod certificate;
+mod client;
 mod endpoint;
 mod error;
 mod files;
@@ -15,11 +16,14 @@ mod issue;
 mod keystore;
 mod own;
 mod seed;
+mod serial;
 mod server;
 
+pub use client::{ClientCertificate, ClientIssuer, ClientName, ClientRoots, InvalidClientName};
 pub use endpoint::tls_server_end_point;
 pub use error::PkiError;
 pub use identity::Identity;
 pub use keystore::{Keystore, ProjectKeystore};
 pub use seed::scram_seed;
+pub use serial::{InvalidSerial, Serial};
 pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};

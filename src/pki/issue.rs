@@ -1,6 +1,5 @@
 //! Issuing: the one place that makes certificates.
 
-use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
@@ -11,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::PkiError;
+use super::{ClientName, PkiError, Serial};
 use crate::address::Host;
 use crate::id::ProjectName;
 
@@ -30,6 +29,10 @@ pub(super) struct Issued {
     pub(super) key: Zeroizing<KeyPair>,
     /// The certificate.
     pub(super) certificate: Certificate,
+    /// Its serial number.
+    pub(super) serial: Serial,
+    /// When it ends.
+    pub(super) not_after: Timestamp,
 }
 
 /// A CA that can sign.
@@ -81,7 +84,8 @@ pub(super) fn ca(
     key: &KeyPair,
     now: Timestamp,
 ) -> Result<Certificate, PkiError> {
-    let mut params = params(now, after(now, CA_LIFE))?;
+    let mut params = CertificateParams::default();
+    date_and_number(&mut params, now, after(now, CA_LIFE))?;
     params.distinguished_name = DistinguishedName::new();
     params
         .distinguished_name
@@ -97,27 +101,93 @@ pub(super) fn ca(
 /// A leaf for the hosts, by a new key; it ends no later than its CA.
 pub(super) fn leaf(ca: &Ca, hosts: &[Host], now: Timestamp) -> Result<Issued, PkiError> {
     let key = new_key()?;
+    let signed = sign(ca, leaf_params(hosts)?, &*key, (now, LEAF_LIFE))?;
+    Ok(signed.with(key))
+}
+
+/// A client's certificate, by a new key; it ends no later than its CA.
+pub(super) fn client(
+    ca: &Ca,
+    name: &ClientName,
+    life: SignedDuration,
+    now: Timestamp,
+) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    let signed = sign(ca, client_params(name), &*key, (now, life))?;
+    Ok(signed.with(key))
+}
+
+/// A certificate before it is put to its key.
+pub(super) struct Signed {
+    certificate: Certificate,
+    serial: Serial,
+    not_after: Timestamp,
+}
+
+impl Signed {
+    fn with(self, key: Zeroizing<KeyPair>) -> Issued {
+        let Self {
+            certificate,
+            serial,
+            not_after,
+        } = self;
+        Issued {
+            key,
+            certificate,
+            serial,
+            not_after,
+        }
+    }
+}
+
+/// What the CA signs ends no later than the CA.
+fn sign(
+    ca: &Ca,
+    mut params: CertificateParams,
+    key: &impl PublicKeyData,
+    (now, life): (Timestamp, SignedDuration),
+) -> Result<Signed, PkiError> {
     let issuer = Issuer::from_ca_cert_der(&ca.certificate, &*ca.key)?;
-    let latest = ca.not_after.min(after(now, LEAF_LIFE));
-    let mut params = leaf_params(hosts, now, latest)?;
+    let not_after = ca.not_after.min(after(now, life));
+    let serial = date_and_number(&mut params, now, not_after)?;
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&*key, &issuer)?;
-    Ok(Issued { key, certificate })
+    let certificate = params.signed_by(key, &issuer)?;
+    Ok(Signed {
+        certificate,
+        serial,
+        not_after,
+    })
 }
 
 /// A leaf that nobody vouches for, and that nobody renews.
 pub(super) fn self_signed(hosts: &[Host], now: Timestamp) -> Result<Issued, PkiError> {
     let key = new_key()?;
-    let certificate = leaf_params(hosts, now, after(now, CA_LIFE))?.self_signed(&*key)?;
-    Ok(Issued { key, certificate })
+    let mut params = leaf_params(hosts)?;
+    let not_after = after(now, CA_LIFE);
+    let serial = date_and_number(&mut params, now, not_after)?;
+    let certificate = params.self_signed(&*key)?;
+    Ok(Issued {
+        key,
+        certificate,
+        serial,
+        not_after,
+    })
 }
 
-fn leaf_params(
-    hosts: &[Host],
-    now: Timestamp,
-    not_after: Timestamp,
-) -> Result<CertificateParams, PkiError> {
-    let mut params = params(now, not_after)?;
+fn client_params(name: &ClientName) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, name.as_str());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn leaf_params(hosts: &[Host]) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
     params.distinguished_name = leaf_name(hosts);
     params.subject_alt_names = hosts.iter().map(san).collect::<Result<_, _>>()?;
     params.is_ca = IsCa::ExplicitNoCa;
@@ -126,13 +196,17 @@ fn leaf_params(
     Ok(params)
 }
 
-/// What all certificates have in common.
-fn params(now: Timestamp, not_after: Timestamp) -> Result<CertificateParams, PkiError> {
-    let mut params = CertificateParams::default();
+/// What all certificates have in common; the serial number is a new one.
+fn date_and_number(
+    params: &mut CertificateParams,
+    now: Timestamp,
+    not_after: Timestamp,
+) -> Result<Serial, PkiError> {
+    let serial = Serial::random()?;
     params.not_before = date(after(now, -HEAD_START))?;
     params.not_after = date(not_after)?;
-    params.serial_number = Some(serial()?);
-    Ok(params)
+    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
+    Ok(serial)
 }
 
 /// The common name is for people who look at the certificate; clients go by the SAN alone. None
@@ -151,13 +225,6 @@ fn san(host: &Host) -> Result<SanType, PkiError> {
         Host::Name(name) => SanType::DnsName(name.as_str().try_into()?),
         Host::Address(ip) => SanType::IpAddress(*ip),
     })
-}
-
-/// 128 random bits (RFC 5280 section 4.1.2.2 asks for a unique number of at most 20 bytes).
-fn serial() -> Result<SerialNumber, PkiError> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| PkiError::Issue("no randomness".to_owned()))?;
-    Ok(SerialNumber::from_slice(&bytes))
 }
 
 fn after(now: Timestamp, life: SignedDuration) -> Timestamp {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::certificate::{Facts, verify};
 use super::files::{self, Held, Readers};
 use super::issue::{self, Ca};
-use super::{Identity, PkiError};
+use super::{ClientIssuer, ClientRoots, Identity, PkiError};
 use crate::address::Host;
 use crate::id::ProjectName;
 
@@ -120,6 +120,41 @@ impl ProjectKeystore {
         match self.kept_leaf(&ca, hosts, now)? {
             Some(identity) => Ok(identity),
             None => self.issue(&held, &ca, (hosts, now)),
+        }
+    }
+
+    /// What signs certificates for the project's clients, in memory from then on. Makes the CA if
+    /// there is none. Blocks on the file system.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_or_create`] that have to do with the CA.
+    pub fn client_issuer(&self, now: Timestamp) -> Result<ClientIssuer, PkiError> {
+        self.signing_ca(now).map(ClientIssuer::new)
+    }
+
+    /// Whom to trust for the certificates of the project's clients. Makes the CA if there is none.
+    /// Blocks on the file system.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_or_create`] that have to do with the CA.
+    pub fn client_roots(&self, now: Timestamp) -> Result<ClientRoots, PkiError> {
+        let ca = self.signing_ca(now)?;
+        Ok(ClientRoots {
+            certificates: vec![ca.certificate],
+            crls: Vec::new(),
+        })
+    }
+
+    /// The CA that signs now, made if there is none.
+    fn signing_ca(&self, now: Timestamp) -> Result<Ca, PkiError> {
+        match self.kept_ca()? {
+            KeptCa::Whole { key, pem } => self.check_ca(key, pem, now),
+            KeptCa::KeyOnly(_) | KeptCa::Nothing => {
+                files::create_directory(&self.folder, 0o755)?;
+                let held = Held::wait(&self.folder, self.patience)?;
+                held.tidy(&self.folder)?;
+                self.ca(&held, now)
+            }
         }
     }
 
