@@ -1,0 +1,79 @@
+//! What reading a client's first words costs the gate's processor: `cargo bench --bench startup`.
+//! The allocations are told beside the time. For instructions, count them:
+//! `valgrind --tool=callgrind --toggle-collect='*finish*' target/release/deps/startup-* --bench psql`
+
+use divan::counter::BytesCount;
+use divan::{AllocProfiler, Bencher, black_box};
+use portcullis::wire::startup::{StartupHeader, StartupPacket};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+/// What psql sends: a handful of parameters.
+#[divan::bench]
+fn psql(bencher: Bencher<'_, '_>) {
+    let packet = startup_message(&[
+        ("user", "alice"),
+        ("database", "accounts"),
+        ("application_name", "psql"),
+        ("client_encoding", "UTF8"),
+    ]);
+    measure(bencher, &packet);
+}
+
+/// What names its project in the options.
+#[divan::bench]
+fn with_options(bencher: Bencher<'_, '_>) {
+    let options = "-c portcullis.project=acme -c search_path=app,public -c statement_timeout=5s";
+    let packet = startup_message(&[
+        ("user", "alice"),
+        ("database", "accounts"),
+        ("options", options),
+    ]);
+    measure(bencher, &packet);
+}
+
+/// The longest packet that PostgreSQL takes, in the shortest parameters: the worst that a peer can do.
+#[divan::bench]
+fn longest(bencher: Bencher<'_, '_>) {
+    let parameters = vec![("a", ""); 3_330];
+    measure(bencher, &startup_message(&parameters));
+}
+
+/// What clients in clear ask with. Nothing is allocated for it.
+#[divan::bench]
+fn ssl_request(bencher: Bencher<'_, '_>) {
+    measure(bencher, b"\0\0\0\x08\x04\xd2\x16\x2f");
+}
+
+fn measure(bencher: Bencher<'_, '_>, packet: &[u8]) {
+    bencher
+        .counter(BytesCount::of_slice(packet))
+        .bench_local(|| read(black_box(packet)));
+}
+
+/// As the gate does: the header, what it asks for, and the project named inside.
+fn read(packet: &[u8]) -> Option<StartupPacket> {
+    let (header, rest) = packet.split_first_chunk()?;
+    let packet = StartupHeader::parse(*header).ok()?.finish(rest).ok()?;
+    if let StartupPacket::Startup(message) = &packet {
+        black_box(message.portcullis_project().ok());
+    }
+    Some(packet)
+}
+
+fn startup_message(parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = vec![0, 3, 0, 0];
+    for (name, value) in parameters {
+        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+    }
+    body.push(0);
+    let length = u32::try_from(body.len() + 4).expect("a short packet");
+    let packet = [&length.to_be_bytes()[..], &body].concat();
+    assert!(read(&packet).is_some(), "the packet is good");
+    packet
+}
