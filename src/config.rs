@@ -11,6 +11,7 @@ mod quick;
 mod reader;
 mod revision;
 mod rules;
+mod runtime;
 mod section;
 mod value;
 
@@ -45,6 +46,7 @@ pub use quick::QuickSpec;
 pub use revision::{InvalidRevision, Revision};
 pub(crate) use rules::show_rule;
 pub use rules::{Networks, RuleSpec};
+pub use runtime::RuntimeSpec;
 
 /// The largest `proxy.toml` that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -72,6 +74,8 @@ pub struct Config {
     pub control: ControlSocket,
     /// How much anybody may take.
     pub limits: LimitsSpec,
+    /// What the process takes of the machine.
+    pub runtime: RuntimeSpec,
     /// Named sets of networks.
     pub tags: BTreeMap<TagName, Networks>,
     /// Who is closed on at accept, whatever the projects say.
@@ -287,6 +291,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         (listen, admin.or("socket", socket))
     });
     let limits = root.table("limits", limits::read);
+    let runtime = root.table("runtime", runtime::read);
     let tags = root.table("tags", rules::read_tags);
     let mut shared = Projects::new(&tags, &limits);
     let projects = root.each_named("project", |name, section| shared.read(name, section));
@@ -309,6 +314,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         admin,
         control,
         limits,
+        runtime,
         tags,
         deny,
     })

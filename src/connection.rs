@@ -135,7 +135,7 @@ async fn stages(
                 .map(|()| Login::Cancel);
         }
     };
-    let admitted = greeted.admit(&by, facts)?;
+    let admitted = greeted.admit(&by, facts).await?;
     let secured = admitted.secure(facts).await?;
     let started = match secured.start(&by, facts).await? {
         Start::Session(started) => started,

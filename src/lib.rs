@@ -31,9 +31,9 @@
 //! | 6 controls | [`admin`] |
 //! | 5 keeping | [`store`], [`config`] |
 //! | 4 spine | [`connection`] |
-//! | 3 binding | [`project`], [`sessions`], [`revocation`], [`cancel`], [`metrics`] |
+//! | 3 binding | [`project`], [`served`], [`sessions`], [`revocation`], [`cancel`], [`metrics`] |
 //! | 2 parts | [`pki`], [`backend`], [`auth`], [`refusal`] |
-//! | 1 words | [`wire`], [`gate`], [`relay`], [`tls`], [`address`], [`id`] |
+//! | 1 words | [`wire`], [`gate`], [`relay`], [`tls`], [`address`], [`id`], [`stamp`] |
 
 pub mod address;
 pub mod admin;
@@ -52,7 +52,9 @@ pub mod proxy;
 pub mod refusal;
 pub mod relay;
 pub mod revocation;
+pub mod served;
 pub mod sessions;
+pub mod stamp;
 pub mod store;
 pub mod tls;
 pub mod wire;

@@ -65,6 +65,7 @@ struct Families {
     certificate_expiry: GaugeVec,
     reloads: IntCounterVec,
     last_reload: IntGauge,
+    expiries: Mutex<HashMap<ProjectName, SystemTime>>,
     projects: Mutex<HashMap<ProjectName, Weak<ProjectMetrics>>>,
 }
 
@@ -113,6 +114,7 @@ impl Metrics {
             ),
             reloads: counters(&registry, RELOADS),
             last_reload,
+            expiries: Mutex::default(),
             projects: Mutex::default(),
             registry,
         }))
@@ -184,12 +186,38 @@ impl Metrics {
         // Collected first: dropping the last handle on a project takes the lock again.
         let projects: Vec<_> = self.projects().values().filter_map(Weak::upgrade).collect();
         for project in projects {
-            project.show_certificate_expiry(now);
             project.live.look();
         }
+        // Held to the end, so that of two scrapes at once none sees what the other has cleared.
+        let expiries = self.expiries();
+        self.show_expiries(&expiries, now);
         TextEncoder::new()
             .encode_to_string(&self.0.registry.gather())
             .expect("every family has a name and a child")
+    }
+
+    /// Tells when the certificates expire that clients see: of these projects, and of no others.
+    pub fn certificates_expire(&self, expiries: HashMap<ProjectName, SystemTime>) {
+        *self.expiries() = expiries;
+    }
+
+    fn show_expiries(&self, expiries: &HashMap<ProjectName, SystemTime>, now: SystemTime) {
+        let family = &self.0.certificate_expiry;
+        family.reset();
+        for (project, expiry) in expiries {
+            let left = match expiry.duration_since(now) {
+                Ok(left) => left.as_secs_f64(),
+                Err(over) => -over.duration().as_secs_f64(),
+            };
+            family.with_label_values(&[project.as_str()]).set(left);
+        }
+    }
+
+    fn expiries(&self) -> MutexGuard<'_, HashMap<ProjectName, SystemTime>> {
+        self.0
+            .expiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn projects(&self) -> MutexGuard<'_, HashMap<ProjectName, Weak<ProjectMetrics>>> {
@@ -207,7 +235,6 @@ pub struct ProjectMetrics {
     sessions: IntGauge,
     sessions_total: IntCounter,
     live: Live,
-    certificate_expiry: Mutex<Option<SystemTime>>,
 }
 
 impl ProjectMetrics {
@@ -221,7 +248,6 @@ impl ProjectMetrics {
                 families.bytes.with_label_values(&[project, "to_backend"]),
                 families.bytes.with_label_values(&[project, "to_client"]),
             ),
-            certificate_expiry: Mutex::new(None),
             metrics,
             name,
         }
@@ -243,31 +269,6 @@ impl ProjectMetrics {
             project: Arc::clone(self),
         }
     }
-
-    /// Tells when the certificate that clients of this project see will expire.
-    pub fn certificate_expires(&self, at: SystemTime) {
-        *self
-            .certificate_expiry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(at);
-    }
-
-    fn show_certificate_expiry(&self, now: SystemTime) {
-        let expiry = *self
-            .certificate_expiry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(expiry) = expiry else { return };
-        let left = match expiry.duration_since(now) {
-            Ok(left) => left.as_secs_f64(),
-            Err(over) => -over.duration().as_secs_f64(),
-        };
-        self.metrics
-            .0
-            .certificate_expiry
-            .with_label_values(&[self.name.as_str()])
-            .set(left);
-    }
 }
 
 impl Drop for ProjectMetrics {
@@ -280,11 +281,11 @@ impl Drop for ProjectMetrics {
             return; // made anew meanwhile: the series are the newer one's
         }
         projects.remove(&self.name);
+        self.metrics.expiries().remove(&self.name);
         let (families, project) = (&self.metrics.0, self.name.as_str());
         // An error says that a series wasn't there, which is as good as removed.
         drop(families.sessions.remove_label_values(&[project]));
         drop(families.sessions_total.remove_label_values(&[project]));
-        drop(families.certificate_expiry.remove_label_values(&[project]));
         for direction in ["to_backend", "to_client"] {
             drop(families.bytes.remove_label_values(&[project, direction]));
         }

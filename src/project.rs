@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-
 use crate::address::{Host, HostName};
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
@@ -18,7 +16,7 @@ use crate::gate::rule::TagName;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::ProjectMetrics;
-use crate::pki::Identity;
+use crate::served::{Served, Serving};
 
 /// One database behind the gate: who may come in, by which certificate, and where it is.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub struct Project {
     /// Its name.
     pub name: ProjectName,
     /// The names and addresses under which clients reach it.
-    pub hosts: Vec<Host>,
+    pub hosts: Arc<[Host]>,
     /// Who may come in.
     pub allow: AllowList,
     /// What becomes of those who may not.
@@ -35,10 +33,9 @@ pub struct Project {
     pub backend: Arc<Backend>,
     /// Who proves what to whom.
     pub auth: Auth,
-    /// The certificate that it shows.
-    pub identity: Identity,
-    /// TLS with that certificate; this project's own, never shared (T14).
-    pub tls: Arc<ServerConfig>,
+    /// The certificate that it shows, and TLS with it: made on first use, and this project's own,
+    /// never shared (T14).
+    pub serving: Arc<Serving>,
     /// Sessions at once.
     pub max_sessions: u32,
     /// Its series, resolved once.
@@ -111,10 +108,9 @@ pub struct Common {
     pub drain_timeout: Duration,
     /// How a refusal is seen by those who name no project of ours.
     pub refusal: RefusalStyle,
-    /// TLS for those who name no project of ours, so that they can read why (T13).
-    pub stranger_tls: Arc<ServerConfig>,
-    /// The certificate of that TLS.
-    pub stranger_identity: Identity,
+    /// A certificate of nobody's, for those who name no project of ours: so they can finish TLS, and
+    /// read why (T13).
+    pub stranger: Arc<Served>,
 }
 
 impl Projects {
@@ -124,7 +120,7 @@ impl Projects {
     pub fn new(projects: Vec<Arc<Project>>, default: Option<&ProjectName>, common: Common) -> Self {
         let mut by_host = HashMap::new();
         for project in &projects {
-            for host in &project.hosts {
+            for host in &*project.hosts {
                 if let Host::Name(name) = host {
                     by_host.insert(name.clone(), Arc::clone(project));
                 }
@@ -165,16 +161,6 @@ impl Projects {
     #[must_use]
     pub const fn default_project(&self) -> Option<&Arc<Project>> {
         self.default.as_ref()
-    }
-
-    /// TLS for a client of whom no project is known yet, with its certificate: the default project's,
-    /// else a stranger's.
-    #[must_use]
-    pub fn tls_without_project(&self) -> (&Arc<ServerConfig>, &Identity) {
-        match &self.default {
-            Some(project) => (&project.tls, &project.identity),
-            None => (&self.common.stranger_tls, &self.common.stranger_identity),
-        }
     }
 
     /// What holds for all projects.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod drain;
+mod leaves;
 mod reload;
 mod review;
 
@@ -26,6 +27,7 @@ use crate::gate::limits::Limits;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
+use crate::served::Certificates;
 use crate::sessions::{Open, Sessions};
 use crate::store::snapshot::{BuildErrors, Builder, Built};
 
@@ -57,6 +59,7 @@ pub struct Proxy {
     config: Config,
     origin: Origin,
     builder: Builder,
+    certificates: Arc<Certificates>,
 }
 
 /// A bound listener.
@@ -122,7 +125,9 @@ impl Proxy {
     pub fn bind(config: Config, origin: Origin) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let keystore = Keystore::open(config.certs.clone())?;
-        let builder = Builder::new(keystore, metrics.clone());
+        let certificates = Certificates::new(keystore, config.runtime.certificates());
+        let certificates = Arc::new(certificates);
+        let builder = Builder::new(Arc::clone(&certificates), metrics.clone());
         let Built { projects, warnings } = builder.build(&config, None)?;
         reload::report_trouble(&warnings);
         let mut listeners = Vec::new();
@@ -156,6 +161,7 @@ impl Proxy {
             config,
             origin,
             builder,
+            certificates,
         })
     }
 
@@ -189,6 +195,7 @@ impl Proxy {
             config,
             origin,
             builder,
+            certificates,
         } = self;
         let (readiness, ready) = watch::channel(Readiness::new(Phase::Ready));
         let mut tasks = JoinSet::new();
@@ -200,6 +207,8 @@ impl Proxy {
         }
         let changed = Changed::default();
         tasks.spawn(review::review_loop(Arc::clone(&gate), changed.clone()));
+        let keeper = leaves::Keeper::new(&gate, certificates, builder.clone());
+        tasks.spawn(keeper.run());
         let (reloads, asked) = mpsc::channel(1);
         let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
         tasks.spawn(reloader.run(asked, readiness.clone()));

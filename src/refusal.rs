@@ -56,6 +56,8 @@ pub enum Refusal {
     NoProject,
     /// server_name and `options` choose different projects.
     ProjectConflict,
+    /// The project's certificate can't be read or made.
+    NoCertificate(Trouble),
     /// A limit is reached.
     TooMany(OverLimit),
     /// No backend of the project could be connected.
@@ -113,7 +115,7 @@ pub enum Requested {
     Project(ProjectName),
 }
 
-/// Trouble with a backend. Its details are the operator's; the client reads a reference by which
+/// Trouble with a backend, or of the gate's own. Its details are the operator's; the client reads a reference by which
 /// the operator finds them in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -150,6 +152,7 @@ impl Refusal {
             Self::UnknownProject { .. } => Reason::UnknownProject,
             Self::NoProject => Reason::NoProject,
             Self::ProjectConflict => Reason::ProjectConflict,
+            Self::NoCertificate(_) => Reason::NoCertificate,
             Self::TooMany(_) => Reason::TooMany,
             Self::BackendDown(_) => Reason::BackendDown,
             Self::BackendTls(_) => Reason::BackendTls,
@@ -261,6 +264,9 @@ impl Refusal {
                 )
             }
             Self::TooMany(over) => over.to_string(),
+            Self::NoCertificate(Trouble { reference, .. }) => {
+                format!("the gate has no certificate for this project (reference {reference:08x})")
+            }
             Self::BackendDown(Trouble { reference, .. }) => {
                 format!("the database server can't be reached (reference {reference:08x})")
             }
@@ -318,7 +324,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::TlsFailed(detail) => write!(f, ": {detail}"),
             Self::UnknownProject { .. } => f.write_str(": there is no such project"),
-            Self::BackendDown(trouble)
+            Self::NoCertificate(trouble)
+            | Self::BackendDown(trouble)
             | Self::BackendTls(trouble)
             | Self::BackendLost(trouble)
             | Self::BackendViolation(trouble)

@@ -7,9 +7,16 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first.
 const FLOORS: [&[&str]; 7] = [
-    &["address", "gate", "id", "relay", "tls", "wire"],
+    &["address", "gate", "id", "relay", "stamp", "tls", "wire"],
     &["auth", "backend", "pki", "refusal"],
-    &["cancel", "metrics", "project", "revocation", "sessions"],
+    &[
+        "cancel",
+        "metrics",
+        "project",
+        "revocation",
+        "served",
+        "sessions",
+    ],
     &["connection"],
     &["config", "store"],
     &["admin"],

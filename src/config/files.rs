@@ -1,9 +1,11 @@
 //! The files that a configuration is made of.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::stamp::Stamp;
 
 /// A file that a configuration was read from, or would have been had it been there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,37 +35,6 @@ impl SourceFile {
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.stamp != Stamp::of(&self.path)
-    }
-}
-
-/// What a file looks like from outside, through any symbolic link: nothing if it can't be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Stamp(Option<Seen>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|metadata| Seen::of(&metadata)))
-    }
-}
-
-impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 

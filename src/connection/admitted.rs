@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
 
 use super::facts::Facts;
 use super::greeted::Greeted;
@@ -20,15 +18,15 @@ use crate::address::ClientAddr;
 use crate::gate::limits::{Limits, SessionSlot};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects, RefusalStyle};
-use crate::refusal::{Refusal, Requested};
+use crate::refusal::{Refusal, Requested, Trouble};
+use crate::served::Served;
 use crate::tls::ClientHello;
 
 /// A connection that may go on with TLS.
 pub(super) struct Admitted {
     pub(super) hello: ClientHello,
-    pub(super) tls: Arc<ServerConfig>,
-    /// The leaf that this TLS shows: what the client binds its login to.
-    pub(super) served: CertificateDer<'static>,
+    /// The TLS server that the client meets, and its leaf: what the client binds its login to.
+    pub(super) served: Arc<Served>,
     pub(super) standing: Standing,
 }
 
@@ -67,7 +65,11 @@ impl Greeted {
     ///
     /// # Errors
     /// The rules or a limit are against it, and it is not to be told.
-    pub(super) fn admit(self, by: &Admissions<'_>, facts: &mut Facts) -> Result<Admitted, Refused> {
+    pub(super) async fn admit(
+        self,
+        by: &Admissions<'_>,
+        facts: &mut Facts,
+    ) -> Result<Admitted, Refused> {
         let Self {
             hello,
             pinned,
@@ -76,10 +78,6 @@ impl Greeted {
         let server_name = facts.server_name.as_ref();
         let named = server_name.and_then(|name| by.projects.by_server_name(name));
         let project = named.or_else(|| by.projects.by_name(pinned.as_ref()?));
-        let (tls, identity) = project.map_or_else(
-            || by.projects.tls_without_project(),
-            |known| (&known.tls, &known.identity),
-        );
         let standing = match (over, pinned) {
             (Some(over), _) => Standing::Refused(Refusal::TooMany(over)),
             (None, Some(pinned)) => by.stand_at(&pinned, named, facts),
@@ -94,17 +92,43 @@ impl Greeted {
             standing @ (Standing::Admitted(_)
             | Standing::Unnamed
             | Standing::NotHere(_)
-            | Standing::Refused(_)) => Ok(Admitted {
-                hello,
-                tls: Arc::clone(tls),
-                served: identity.leaf_der().clone(),
-                standing,
-            }),
+            | Standing::Refused(_)) => {
+                let (served, standing) = by.serve(project, standing).await;
+                Ok(Admitted {
+                    hello,
+                    served,
+                    standing,
+                })
+            }
         }
     }
 }
 
 impl Admissions<'_> {
+    /// What is shown to a client who names `project`, or none: then it is the default project's. If
+    /// a certificate can't be had, a stranger's takes its place, in which the client reads why it is
+    /// refused (T7).
+    async fn serve(
+        &self,
+        project: Option<&Arc<Project>>,
+        standing: Standing,
+    ) -> (Arc<Served>, Standing) {
+        let stranger = || Arc::clone(&self.projects.common().stranger);
+        let Some(project) = project.or_else(|| self.projects.default_project()) else {
+            return (stranger(), standing);
+        };
+        match (project.serving.served().await, standing) {
+            (Ok(served), standing) => (served, standing),
+            (Err(why), Standing::Admitted(_) | Standing::Unnamed) => {
+                let refusal = Refusal::NoCertificate(Trouble::new(why));
+                (stranger(), Standing::Refused(refusal))
+            }
+            (Err(_), standing @ (Standing::NotHere(_) | Standing::Refused(_))) => {
+                (stranger(), standing)
+            }
+        }
+    }
+
     /// Where the client stands by its server_name.
     fn stand(&self, named: Option<&Arc<Project>>, facts: &mut Facts) -> Standing {
         match (named, facts.server_name.clone()) {

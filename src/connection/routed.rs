@@ -66,7 +66,11 @@ impl Started {
             Err(_) => return Err(refuse(client, Refusal::LoginTimedOut)),
         };
         facts.connect = Some(begun.elapsed());
-        let proving = prove(&admission.project, (&startup, &served), &connection);
+        let proving = prove(
+            &admission.project,
+            (&startup, served.identity.leaf_der()),
+            &connection,
+        );
         let BackendConnection {
             stream: mut backend,
             peer,

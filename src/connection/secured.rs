@@ -1,21 +1,21 @@
 //! [`Secured`]: TLS is finished with the project's leaf. From here on the client can be told
 //! anything (T7).
 
+use std::sync::Arc;
 use std::time::Instant;
-
-use rustls::pki_types::CertificateDer;
 
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
 use super::refused::{Channel, Refused};
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
+use crate::served::Served;
 
 /// A connection inside TLS.
 pub(super) struct Secured {
     pub(super) client: ClientStream,
-    /// The leaf that the client was shown.
-    pub(super) served: CertificateDer<'static>,
+    /// What the client was shown.
+    pub(super) served: Arc<Served>,
     pub(super) standing: Standing,
 }
 
@@ -27,12 +27,11 @@ impl Admitted {
     pub(super) async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
         let Self {
             hello,
-            tls,
             served,
             standing,
         } = self;
         let begun = Instant::now();
-        match hello.answer(tls).await {
+        match hello.answer(Arc::clone(&served.tls)).await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));

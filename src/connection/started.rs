@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::pki_types::CertificateDer;
-
 use super::admitted::{Admission, Admissions, Standing, unknown};
 use super::cancelled::{Cancel, Waiting};
 use super::facts::Facts;
@@ -15,6 +13,7 @@ use crate::id::ProjectName;
 use crate::project::{Project, RefusalStyle};
 use crate::refusal::{Refusal, Requested};
 use crate::relay::ClientStream;
+use crate::served::Served;
 use crate::wire::ProtocolViolation;
 use crate::wire::startup::{StartupMessage, StartupPacket};
 
@@ -23,8 +22,8 @@ pub(super) struct Started {
     pub(super) client: ClientStream,
     pub(super) admission: Admission,
     pub(super) startup: StartupMessage,
-    /// The leaf that the client was shown.
-    pub(super) served: CertificateDer<'static>,
+    /// What the client was shown.
+    pub(super) served: Arc<Served>,
 }
 
 /// What the client sent as its first packet inside TLS.

@@ -80,6 +80,12 @@ impl ProjectKeystore {
         &self.folder
     }
 
+    /// The files by which a change of the leaf is seen; each may be missing.
+    #[must_use]
+    pub fn leaf_files(&self) -> Vec<PathBuf> {
+        vec![self.ca_certificate(), self.ca_key(), self.server_chain()]
+    }
+
     fn ca_key(&self) -> PathBuf {
         self.folder.join("ca.key")
     }

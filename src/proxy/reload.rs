@@ -3,9 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::review::Changed;
@@ -16,13 +14,6 @@ use crate::project::Projects;
 use crate::store::snapshot::{BuildWarning, Builder, Built};
 use crate::store::watch::Watch;
 
-/// The longest time between two looks at the clock, so that a leaf is renewed even if the machine
-/// was asleep when it was due.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// The least time between two renewals.
-const RETRY: Duration = Duration::from_secs(60);
-
 /// Where the configuration comes from.
 #[derive(Debug, Clone)]
 pub enum Origin {
@@ -32,7 +23,7 @@ pub enum Origin {
     CommandLine,
 }
 
-/// Keeps the projects in force true to the configuration and the clock.
+/// Keeps the projects in force true to the configuration.
 pub(super) struct Reloader {
     gate: Arc<Gate>,
     /// The configuration that was put in force last.
@@ -40,19 +31,9 @@ pub(super) struct Reloader {
     origin: Origin,
     builder: Builder,
     watch: Option<Watch>,
-    /// When certificates were last made anew, or it was tried.
-    renewed: Option<Instant>,
     /// What is wrong with the last change that was asked for.
     trouble: Option<String>,
     changed: Changed,
-}
-
-/// What happens to what is in force.
-enum Change {
-    /// A file that the configuration names has changed.
-    File,
-    /// A leaf is due for renewal.
-    Clock,
 }
 
 impl Reloader {
@@ -74,7 +55,6 @@ impl Reloader {
             origin,
             builder,
             watch,
-            renewed: None,
             trouble: None,
             changed,
         }
@@ -91,27 +71,17 @@ impl Reloader {
             // Only waiting is given up for the other branch, never a change half made.
             tokio::select! {
                 Some(()) = asked.recv() => self.reload("SIGHUP").await,
-                change = self.next_change() => match change {
-                    Change::File => self.reload("the file changed").await,
-                    Change::Clock => self.renew().await,
-                }
+                () = self.changed_on_disk() => self.reload("the file changed").await,
             }
             let notes = self.trouble.iter().cloned().collect();
             readiness.send_modify(|readiness| readiness.notes = notes);
         }
     }
 
-    async fn next_change(&mut self) -> Change {
-        let due = self.due();
-        let changed = async {
-            match &mut self.watch {
-                Some(watch) => watch.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = changed => Change::File,
-            () = tokio::time::sleep(due) => Change::Clock,
+    async fn changed_on_disk(&mut self) {
+        match &mut self.watch {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -147,17 +117,6 @@ impl Reloader {
         }
     }
 
-    /// Renews what is due by the clock.
-    async fn renew(&mut self) {
-        let now = Timestamp::now();
-        let is_due = self.renewal().is_some_and(|at| at <= now);
-        if is_due && self.wait_for_renewal().is_zero() {
-            self.renewed = Some(Instant::now());
-            self.rebuild(self.config.clone(), "a certificate is due for renewal")
-                .await;
-        }
-    }
-
     async fn rebuild(&mut self, config: Config, because: &str) {
         let builder = self.builder.clone();
         let wanted = config.clone();
@@ -178,6 +137,8 @@ impl Reloader {
         self.trouble = None;
         self.config = config;
         self.gate.limits.set(self.config.limits);
+        self.builder
+            .keep_certificates(self.config.runtime.certificates());
         self.gate.projects.store(Arc::new(projects));
         self.gate.metrics.reloaded(true);
         let projects = self.gate.projects.load_full();
@@ -194,29 +155,6 @@ impl Reloader {
         self.trouble = Some(format!("configuration not reloaded: {first}"));
         self.gate.metrics.reloaded(false);
         tracing::error!(because, error, "configuration not reloaded");
-    }
-
-    /// When the first leaf is due for renewal.
-    fn renewal(&self) -> Option<Timestamp> {
-        let projects = self.gate.projects.load();
-        let renewals = projects
-            .iter()
-            .filter_map(|project| project.identity.renew_at());
-        renewals.min()
-    }
-
-    /// The time until then.
-    fn due(&self) -> Duration {
-        let now = Timestamp::now();
-        let until = |at: Timestamp| now.duration_until(at).try_into().unwrap_or(Duration::ZERO);
-        let renewal = self.renewal().map_or(LONGEST_WAIT, until);
-        renewal.max(self.wait_for_renewal()).min(LONGEST_WAIT)
-    }
-
-    /// How long no certificate is to be made anew, so that one which can't be is not tried for ever.
-    fn wait_for_renewal(&self) -> Duration {
-        self.renewed
-            .map_or(Duration::ZERO, |at| RETRY.saturating_sub(at.elapsed()))
     }
 }
 

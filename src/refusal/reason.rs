@@ -25,6 +25,7 @@ pub enum Reason {
     UnknownProject,
     NoProject,
     ProjectConflict,
+    NoCertificate,
     TooMany,
     BackendDown,
     BackendTls,
@@ -48,7 +49,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which a login meets them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Probe,
         Self::DenyListed,
         Self::PlaintextRefused,
@@ -59,6 +60,7 @@ impl Reason {
         Self::UnknownProject,
         Self::NoProject,
         Self::ProjectConflict,
+        Self::NoCertificate,
         Self::TooMany,
         Self::BackendDown,
         Self::BackendTls,
@@ -99,7 +101,9 @@ impl Reason {
             // too_many_connections
             Self::TooMany => Some("53300"),
             // cannot_connect_now: libpq goes on to its next host
-            Self::BackendDown | Self::BackendLost | Self::Draining => Some("57P03"),
+            Self::NoCertificate | Self::BackendDown | Self::BackendLost | Self::Draining => {
+                Some("57P03")
+            }
             // sqlclient_unable_to_establish_sqlconnection
             Self::BackendTls | Self::BackendUnproved => Some("08001"),
             // protocol_violation
@@ -133,6 +137,7 @@ impl Reason {
             Self::UnknownProject => "unknown_project",
             Self::NoProject => "no_project",
             Self::ProjectConflict => "project_conflict",
+            Self::NoCertificate => "no_certificate",
             Self::TooMany => "too_many",
             Self::BackendDown => "backend_down",
             Self::BackendTls => "backend_tls",
@@ -184,7 +189,8 @@ impl Reason {
             | Self::BackendLost
             | Self::BackendViolation
             | Self::BackendUnproved => Fault::Backend,
-            Self::ScramNeedsSameLeaf
+            Self::NoCertificate
+            | Self::ScramNeedsSameLeaf
             | Self::StaleVerifier
             | Self::BackendUnanswerable
             | Self::Draining => Fault::Gate,
@@ -205,6 +211,7 @@ impl Reason {
             Self::UnknownProject => "no such project",
             Self::NoProject => "the connection names no project",
             Self::ProjectConflict => "the connection names two different projects",
+            Self::NoCertificate => "the gate has no certificate for this project",
             Self::TooMany => "too many connections",
             Self::BackendDown => "the database server can't be reached",
             Self::BackendTls => "the database server can't be trusted",
@@ -248,9 +255,10 @@ impl Reason {
             ),
             Self::TooMany => Some("Close connections that are not in use, or try again later."),
             Self::BackendDown | Self::BackendLost | Self::Draining => Some("Try again later."),
-            Self::BackendTls | Self::BackendViolation | Self::BackendUnproved => {
-                Some("Give the reference to whoever runs the gate.")
-            }
+            Self::NoCertificate
+            | Self::BackendTls
+            | Self::BackendViolation
+            | Self::BackendUnproved => Some("Give the reference to whoever runs the gate."),
             Self::ScramNeedsSameLeaf => Some(
                 "Either set auth = \"scram\" for this project; or give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
             ),

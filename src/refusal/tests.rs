@@ -27,6 +27,7 @@ fn every() -> Vec<Refusal> {
         Refusal::UnknownProject { address, project },
         Refusal::NoProject,
         Refusal::ProjectConflict,
+        Refusal::NoCertificate(trouble.clone()),
         Refusal::TooMany(OverLimit::SessionsOfSource(500)),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
@@ -92,6 +93,7 @@ fn t22_sqlstates_are_those_that_client_libraries_expect() {
             ("unknown_project", "28000"),
             ("no_project", "28000"),
             ("project_conflict", "28000"),
+            ("no_certificate", "57P03"),
             ("too_many", "53300"),
             ("backend_down", "57P03"),
             ("backend_tls", "08001"),
@@ -129,7 +131,7 @@ fn every_refusal_reads_as_its_sqlstate_message_and_hint() {
         });
         seen += 1;
     }
-    assert_eq!(seen, 21);
+    assert_eq!(seen, 22);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! more (expired, unreadable, not to be renewed on a full disk) is another matter: its project goes
 //! on with what it had, and is warned about, so that one project can't keep changes from the others.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,18 +11,23 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::auth::verifiers::Verifiers;
 use crate::backend::{Backend, BackendTls, InvalidBackend};
-use crate::config::{AuthSpec, BackendSpec, Config, ProjectSpec};
+use crate::config::{AuthSpec, BackendSpec, Config, OwnCertificate, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::gate::network::Network;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
-use crate::pki::{Identity, Keystore, PkiError, TlsPolicy, scram_seed, server_config};
+use crate::pki::{Identity, PkiError, TlsPolicy, scram_seed};
 use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
+use crate::served::{Certificates, LeafSource, Recipe, Served, Serving};
 
 /// A CA that ends sooner is warned about: the least time in which clients get another. Ninety days.
 const CA_WARNING: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// So many projects get their certificates at the start, so that what is wrong with one shows at
+/// once. Of more, each gets its own on first use.
+const ALL_AT_ONCE: usize = 1000;
 
 /// How a time is written for people.
 const DATE: &str = "%-d %B %Y, %H:%M UTC";
@@ -31,15 +35,18 @@ const DATE: &str = "%-d %B %Y, %H:%M UTC";
 /// Makes snapshots. Blocks on files and makes certificates: not for the workers' threads.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    keystore: Keystore,
+    certificates: Arc<Certificates>,
     metrics: Metrics,
 }
 
 impl Builder {
-    /// A builder that keeps the projects' CAs in `keystore`.
+    /// A builder of projects whose certificates are kept in memory by `certificates`.
     #[must_use]
-    pub const fn new(keystore: Keystore, metrics: Metrics) -> Self {
-        Self { keystore, metrics }
+    pub const fn new(certificates: Arc<Certificates>, metrics: Metrics) -> Self {
+        Self {
+            certificates,
+            metrics,
+        }
     }
 
     /// Makes every project of `config`. What is counted by rule goes on from `previous`, and so does
@@ -68,12 +75,17 @@ impl Builder {
             .iter()
             .map(|(tag, list)| (tag.clone(), networks(list)))
             .collect();
+        let all_at_once = config.projects.len() <= ALL_AT_ONCE.min(config.runtime.certificates());
         for spec in config.projects.values() {
             let previous = previous.and_then(|projects| projects.by_name(&spec.name));
-            let identity = self.identity(spec, previous.map(AsRef::as_ref), now);
-            let made = identity.map_err(Cause::from).and_then(|certified| {
-                let (identity, text) = certified;
-                let project = self.project(spec, identity, ((config, &tags), previous))?;
+            let serving = self.serving(spec, (config, previous.map(AsRef::as_ref)));
+            let text = if all_at_once {
+                serve(&serving, previous.map(AsRef::as_ref), now)
+            } else {
+                Ok(None)
+            };
+            let made = text.map_err(Cause::from).and_then(|text| {
+                let project = self.project(spec, serving, (&tags, previous))?;
                 Ok((project, text))
             });
             match made {
@@ -96,11 +108,8 @@ impl Builder {
         });
         match common {
             Ok(common) if errors.is_empty() => {
-                for project in &projects {
-                    let expiry = project.identity.not_after();
-                    project.metrics.certificate_expires(expiry.into());
-                }
                 let projects = Projects::new(projects, config.default_project.as_ref(), common);
+                self.tell_expiries(&projects);
                 Ok(Built { projects, warnings })
             }
             common => {
@@ -108,6 +117,26 @@ impl Builder {
                 Err(BuildErrors(errors))
             }
         }
+    }
+
+    /// Keeps the certificates of at most so many projects in memory from now on.
+    pub fn keep_certificates(&self, most: usize) {
+        self.certificates.set_most(most);
+    }
+
+    /// Tells the metrics when the certificates end that are in memory.
+    pub fn tell_expiries(&self, projects: &Projects) {
+        let in_force = |serving: &Arc<Serving>| {
+            let project = projects.by_name(&serving.recipe().project);
+            project.is_some_and(|project| Arc::ptr_eq(&project.serving, serving))
+        };
+        let in_memory = self.certificates.in_memory();
+        let expiries = in_memory.iter().filter(|serving| in_force(serving));
+        let expiries = expiries.filter_map(|serving| {
+            let expiry = serving.in_memory()?.identity.not_after();
+            Some((serving.recipe().project.clone(), expiry.into()))
+        });
+        self.metrics.certificates_expire(expiries.collect());
     }
 
     fn common(&self, config: &Config, tags: Tags) -> Result<Common, Cause> {
@@ -127,23 +156,15 @@ impl Builder {
             } else {
                 RefusalStyle::Explain
             },
-            // A certificate of nobody's: who names no project of ours can finish TLS with it, and
-            // read why that was in vain (T13).
-            stranger_tls: server_config(
-                &stranger,
-                &TlsPolicy {
-                    min_version: config.tls_min_version,
-                },
-            ),
-            stranger_identity: stranger,
+            stranger: Arc::new(Served::new(stranger, &policy(config))),
         })
     }
 
     fn project(
         &self,
         spec: &ProjectSpec,
-        identity: Identity,
-        ((config, tags), previous): ((&Config, &Tags), Option<&Arc<Project>>),
+        serving: Arc<Serving>,
+        (tags, previous): (&Tags, Option<&Arc<Project>>),
     ) -> Result<Project, Cause> {
         let rules = spec
             .rules
@@ -157,7 +178,7 @@ impl Builder {
         }
         Ok(Project {
             name: spec.name.clone(),
-            hosts: spec.hosts.clone(),
+            hosts: Arc::clone(&serving.recipe().hosts),
             allow,
             policy: Policy {
                 observe: spec.observe,
@@ -166,13 +187,7 @@ impl Builder {
             },
             backend: Arc::new(backend(&spec.backend)?),
             auth: self.auth(spec)?,
-            tls: server_config(
-                &identity,
-                &TlsPolicy {
-                    min_version: config.tls_min_version,
-                },
-            ),
-            identity,
+            serving,
             max_sessions: spec.max_sessions,
             metrics: self.metrics.project(&spec.name),
         })
@@ -183,48 +198,55 @@ impl Builder {
             AuthSpec::Passthrough => Ok(Auth::Passthrough),
             AuthSpec::Password => Ok(Auth::Password),
             AuthSpec::Scram(list) => {
-                let seed = scram_seed(&self.keystore.project(&spec.name))?;
+                let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
                 Ok(Auth::Scram(Verifiers::new(Arc::clone(list), &seed)))
             }
         }
     }
 
-    /// The project's identity, and what is to be said of it: the one that its previous snapshot had
-    /// if it is to be the same and can't be had.
-    fn identity(
+    /// What a project shows: what its previous snapshot did, if nothing that it is made of has changed.
+    fn serving(
         &self,
         spec: &ProjectSpec,
-        previous: Option<&Project>,
-        now: Timestamp,
-    ) -> Result<(Identity, Option<String>), PkiError> {
-        let store = self.keystore.project(&spec.name);
-        let made = match &spec.certificate {
-            Some(own) => Identity::from_files(&own.chain, &own.key, &spec.hosts, now),
-            None => store.load_or_create(&spec.hosts, now),
+        (config, previous): (&Config, Option<&Project>),
+    ) -> Arc<Serving> {
+        let recipe = Recipe {
+            project: spec.name.clone(),
+            hosts: spec.hosts.as_slice().into(),
+            source: match &spec.certificate {
+                Some(OwnCertificate { chain, key }) => LeafSource::Files {
+                    chain: chain.clone(),
+                    key: key.clone(),
+                },
+                None => LeafSource::Keystore,
+            },
+            policy: policy(config),
         };
-        let is_the_same = |before: &Identity| {
-            let from_there = match &spec.certificate {
-                Some(own) => before.is_from_files(&own.chain, &own.key),
-                None => before.is_from_keystore(&store),
-            };
-            from_there && BTreeSet::from_iter(before.hosts()) == BTreeSet::from_iter(&spec.hosts)
-        };
-        let before = previous.map(|project| &project.identity);
-        match (made, before.filter(|before| is_the_same(before))) {
-            (Ok(identity), _) => {
-                let text = soon_without_ca(&identity, now);
-                Ok((identity, text))
-            }
-            (Err(error), Some(before)) => {
-                let end = before.not_after().strftime(DATE);
-                let text = format!(
-                    "{error}; clients still see the certificate from before, valid to {end}"
-                );
-                Ok((before.clone().with_renewal_put_off(now), Some(text)))
-            }
-            (Err(error), None) => Err(error),
+        let before = previous.map(|project| &project.serving);
+        match before.filter(|before| *before.recipe() == recipe) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Serving::new(recipe, &self.certificates)),
         }
     }
+}
+
+const fn policy(config: &Config) -> TlsPolicy {
+    TlsPolicy {
+        min_version: config.tls_min_version,
+    }
+}
+
+/// Makes a project's certificate, or looks whether it is still what it should be. Returns what is to
+/// be said of it.
+fn serve(
+    serving: &Arc<Serving>,
+    previous: Option<&Project>,
+    now: Timestamp,
+) -> Result<Option<String>, PkiError> {
+    let before = previous.map(|project| &*project.serving);
+    let served = serving.refresh(now, before)?;
+    let trouble = serving.trouble().map(String::from);
+    Ok(trouble.or_else(|| soon_without_ca(&served.identity, now)))
 }
 
 /// What to say if the CA that issued it ends before long.

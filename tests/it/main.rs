@@ -11,6 +11,7 @@ mod certificates;
 mod clients_matrix;
 mod direct_tls;
 mod fixtures;
+mod leaves;
 mod limits;
 mod login_deadline;
 mod logs;

@@ -6,11 +6,17 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::address::HostName;
+use crate::pki::Keystore;
+
+fn builder(directory: &Path, metrics: &Metrics) -> Builder {
+    let keystore = Keystore::open(directory.join("certs")).unwrap();
+    let certificates = Arc::new(Certificates::new(keystore, 10_000));
+    Builder::new(certificates, metrics.clone())
+}
 
 fn build(directory: &Path, toml: &str) -> Result<Projects, BuildErrors> {
     let config = Config::parse(toml, &directory.join("proxy.toml")).unwrap();
-    let keystore = Keystore::open(directory.join("certs")).unwrap();
-    let built = Builder::new(keystore, Metrics::new()).build(&config, None)?;
+    let built = builder(directory, &Metrics::new()).build(&config, None)?;
     Ok(built.projects)
 }
 
@@ -93,9 +99,8 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
-        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
         Self {
-            builder: Builder::new(keystore, metrics.clone()),
+            builder: builder(directory.path(), &metrics),
             directory,
             metrics,
             now: Timestamp::now(),
@@ -136,7 +141,13 @@ impl Fixture {
 
 fn leaf(projects: &Projects, name: &str) -> Vec<u8> {
     let project = projects.by_name(&name.parse().unwrap()).unwrap();
-    project.identity.leaf_der().to_vec()
+    project
+        .serving
+        .in_memory()
+        .unwrap()
+        .identity
+        .leaf_der()
+        .to_vec()
 }
 
 fn days(days: i64) -> SignedDuration {
@@ -192,7 +203,13 @@ fn t31_a_renewal_that_fails_keeps_no_change_from_the_others_and_is_tried_again_l
     assert_kept(&fixture, &toml, &before);
     let built = fixture.build(&toml, Some(&before)).unwrap();
     let acme = built.projects.by_name(&"acme".parse().unwrap()).unwrap();
-    let again = acme.identity.renew_at().unwrap();
+    let again = acme
+        .serving
+        .in_memory()
+        .unwrap()
+        .identity
+        .renew_at()
+        .unwrap();
     assert!(again > fixture.now && again <= fixture.now + SignedDuration::from_hours(1));
 }
 

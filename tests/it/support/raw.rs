@@ -130,6 +130,15 @@ impl TlsClient {
         let mut roots = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(ca).unwrap();
         certificates.for_each(|certificate| roots.add(certificate.unwrap()).unwrap());
+        Self::of(roots, server_name)
+    }
+
+    /// Trusts anybody, as `sslmode=require` does, and asks for `server_name`.
+    pub(crate) fn trusting_anybody(server_name: &str) -> Self {
+        Self::of(RootCertStore::empty(), server_name).unverified()
+    }
+
+    fn of(roots: RootCertStore, server_name: &str) -> Self {
         let config = config(&roots, rustls::DEFAULT_VERSIONS);
         let server_name = server_name.to_owned();
         Self {

@@ -1,0 +1,69 @@
+//! Keeps what projects show true to the clock and to the disk: leaves that are due are renewed, and
+//! those that somebody has replaced are taken up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use crate::connection::Gate;
+use crate::served::{Certificates, Looked};
+use crate::store::snapshot::Builder;
+
+/// How often all that is in memory is looked at.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Looking takes at most one part in so many of the time.
+const SHARE: u32 = 20;
+
+/// Looks after the leaves in memory.
+pub(super) struct Keeper {
+    gate: Arc<Gate>,
+    certificates: Arc<Certificates>,
+    builder: Builder,
+}
+
+impl Keeper {
+    /// For the projects in force in `gate`, which `builder` made with `certificates`.
+    pub(super) fn new(gate: &Arc<Gate>, certificates: Arc<Certificates>, builder: Builder) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            certificates,
+            builder,
+        }
+    }
+
+    /// Goes on for as long as the task lives.
+    pub(super) async fn run(self) {
+        let mut next = Instant::now();
+        loop {
+            sleep_until(next).await;
+            let begun = Instant::now();
+            self.look().await;
+            next = Instant::now() + PERIOD.max(begun.elapsed() * SHARE);
+        }
+    }
+
+    /// Reading files and signing blocks, and the workers have sessions to carry.
+    async fn look(&self) {
+        let (certificates, builder) = (Arc::clone(&self.certificates), self.builder.clone());
+        let gate = Arc::clone(&self.gate);
+        let looked = spawn_blocking(move || {
+            let looked = certificates.look(Timestamp::now());
+            builder.tell_expiries(&gate.projects.load());
+            looked
+        });
+        let looked = looked.await;
+        for Looked { project, result } in looked.unwrap_or_default() {
+            match result {
+                Ok(served) => {
+                    let valid_to = served.identity.not_after();
+                    tracing::info!(%project, %valid_to, "another certificate is shown from now on");
+                }
+                Err(why) => tracing::error!(%project, "{why}"),
+            }
+        }
+    }
+}
