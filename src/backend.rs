@@ -1,138 +1,125 @@
 //! The PostgreSQL server behind a project: dialling it, and TLS towards it.
 //!
-//! A [`Backend`] is built once from the configuration and dialled once per client connection, and
-//! once more for each CancelRequest. What [`Backend::dial`] gives back has finished TLS as the project
-//! demands; nothing of the session has been said yet.
+//! A [`Backend`] is built once from the configuration, of one [`Endpoint`] or several, and connected
+//! once per client connection; a CancelRequest goes to the very place that its session was
+//! [reached](Reached) at. What [`Backend::connect`] gives back has finished TLS as the project demands
+//! and has the StartupMessage.
 
+mod balance;
+mod connect;
 mod dial;
+mod endpoint;
 mod error;
+mod identity;
+mod negotiation;
+mod standing;
 mod stream;
 mod tls;
 mod verifier;
 mod version1;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
-use crate::address::{BackendAddr, Host};
+use crate::address::BackendAddr;
+use crate::relay::TcpTuning;
 
+pub use balance::Balance;
+pub use connect::{Connected, Hello, Unavailable};
+pub use endpoint::Endpoint;
 pub use error::{DialError, InvalidBackend};
-pub use stream::{BackendConnection, BackendPeer};
-pub use tls::{BackendTls, InvalidSslMode, SslMode};
+pub use identity::{ClientIdentity, InvalidIdentity};
+pub use negotiation::SslNegotiation;
+pub use standing::Live;
+pub use stream::{BackendConnection, BackendPeer, Reached};
+pub use tls::{BackendTls, InvalidSslMode, SslMode, TrustedRoots};
 
-/// A project's backend. Cheap to clone.
-#[derive(Debug, Clone)]
+/// A project's backend: one address, or several that all serve the same.
+#[derive(Debug)]
 pub struct Backend {
-    addr: BackendAddr,
-    way: Way,
-    is_trusted: bool,
-    connect_timeout: Duration,
+    endpoints: Vec<Arc<Endpoint>>,
+    balance: Balance,
 }
 
-/// How it is reached: all that can be known before dialling.
+/// How each address of a backend is dialled.
 #[derive(Debug, Clone)]
-enum Way {
-    Unix {
-        socket: PathBuf,
-    },
-    Tcp {
-        host: Host,
-        port: u16,
-        tls: Option<Tls>,
-    },
-}
-
-/// The demands on its TLS, and the name that SNI and verification go by.
-#[derive(Debug, Clone)]
-struct Tls {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+pub struct Dialling {
+    /// What its TLS must be. A Unix socket among other addresses has none, as with libpq.
+    pub tls: BackendTls,
+    /// For all that is done with one address: resolving, connecting, TLS; and, where there is another
+    /// address to go on to, its first answer to the StartupMessage.
+    pub connect_timeout: Duration,
+    /// What TCP is to do about a server that has vanished.
+    pub tcp: TcpTuning,
 }
 
 impl Backend {
-    /// Puts an address and the demands on its TLS together. `connect_timeout` is for everything that
-    /// [`Self::dial`] does: resolving, connecting and TLS.
+    /// A backend at these addresses. With one address, nothing is to be chosen and nothing set aside.
     ///
     /// # Errors
-    /// TLS over a Unix socket, which PostgreSQL doesn't speak; a wildcard in the place of a host.
+    /// No address; TLS where there is only a Unix socket, over which PostgreSQL doesn't speak it; a
+    /// wildcard in the place of a host.
     pub fn new(
-        addr: BackendAddr,
-        tls: &BackendTls,
-        connect_timeout: Duration,
+        addresses: Vec<BackendAddr>,
+        dialling: &Dialling,
+        balance: Balance,
     ) -> Result<Self, InvalidBackend> {
-        let way = match &addr {
-            BackendAddr::Unix { .. } if tls.config().is_some() => {
+        let is_lone = addresses.len() == 1;
+        let make = |addr: BackendAddr| {
+            if is_lone && addr.socket_path().is_some() && dialling.tls.mode() != SslMode::Disable {
                 return Err(InvalidBackend::TlsOverUnix { addr });
             }
-            BackendAddr::Unix { directory, port } => Way::Unix {
-                socket: directory.join(format!(".s.PGSQL.{port}")),
-            },
-            BackendAddr::Tcp { host, port } => {
-                let name = server_name(host);
-                let name = name.ok_or_else(|| InvalidBackend::Wildcard { host: host.clone() })?;
-                let tls = tls.config().map(|config| Tls {
-                    config: Arc::clone(config),
-                    name,
-                });
-                Way::Tcp {
-                    host: host.clone(),
-                    port: *port,
-                    tls,
-                }
-            }
+            Endpoint::new(addr, dialling).map(Arc::new)
         };
-        let is_trusted = match tls {
-            BackendTls::VerifyCa(_) | BackendTls::VerifyFull(_) => true,
-            BackendTls::Disable | BackendTls::Require(_) => matches!(way, Way::Unix { .. }),
+        let endpoints: Vec<_> = addresses.into_iter().map(make).collect::<Result<_, _>>()?;
+        if endpoints.is_empty() {
+            return Err(InvalidBackend::NoAddress);
+        }
+        Ok(Self { endpoints, balance })
+    }
+
+    /// What is known of each address goes on from a backend of before, where the address stays: how
+    /// many sessions it has, and whether it is set aside.
+    #[must_use]
+    pub fn carrying_on_from(self, previous: &Self) -> Self {
+        let known = |endpoint: &Arc<Endpoint>| {
+            let before = previous.endpoints.iter();
+            before
+                .filter(|other| other.addr() == endpoint.addr())
+                .map(|other| endpoint.with_standing_of(other))
+                .next()
         };
-        Ok(Self {
-            addr,
-            way,
-            is_trusted,
-            connect_timeout,
-        })
+        let endpoints = self.endpoints.into_iter();
+        Self {
+            endpoints: endpoints
+                .map(|endpoint| known(&endpoint).map_or(endpoint, Arc::new))
+                .collect(),
+            ..self
+        }
     }
 
-    /// Where it listens.
+    /// Its addresses, at least one, in the order of the configuration.
     #[must_use]
-    pub const fn addr(&self) -> &BackendAddr {
-        &self.addr
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
     }
 
-    /// Whether nobody but the backend can be at the other end of what [`Self::dial`] gives, so that
-    /// a password can be said there: verified TLS, or a Unix socket.
-    #[must_use]
-    pub const fn is_trusted(&self) -> bool {
-        self.is_trusted
-    }
-
-    /// Connects, and finishes TLS as the project demands. A name is resolved anew each time, and all
-    /// its addresses are tried in turn, each with its share of the time that is left.
+    /// Connects to the first address that will have us, and sends it the StartupMessage. An address
+    /// that can't be had, or that says 57P03 before anything else, is set aside for a while, and the
+    /// next one is tried.
     ///
     /// # Errors
-    /// [`DialError`], whose text is for the operator's log and not for the client.
-    pub async fn dial(&self) -> Result<BackendConnection, DialError> {
-        dial::dial(self, None).await
+    /// What came of each address, if none of them was to be had.
+    pub async fn connect(&self, hello: Hello<'_>) -> Result<Connected, Unavailable> {
+        connect::connect(self, hello).await
     }
 
-    /// Connects to the address that an earlier [`Self::dial`] reached, with the same TLS: where a
-    /// cancel must go, whatever the name resolves to by now.
-    ///
-    /// # Errors
-    /// As [`Self::dial`].
-    pub async fn dial_again(&self, peer: &BackendPeer) -> Result<BackendConnection, DialError> {
-        dial::dial(self, Some(peer)).await
-    }
-}
-
-fn server_name(host: &Host) -> Option<ServerName<'static>> {
-    match host {
-        Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
-        Host::Address(ip) => Some(ServerName::IpAddress((*ip).into())),
+    /// Those to try, in this order: the addresses in good standing as `balance` has it, and last, of
+    /// those set aside, the one that failed the longest ago.
+    fn candidates(&self) -> Vec<Arc<Endpoint>> {
+        balance::candidates(&self.endpoints, self.balance, Instant::now())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, BackendPeer};
+use crate::backend::Reached;
 use crate::id::ProjectName;
 use crate::wire::startup::{CancelKey, CancelRequest};
 
@@ -15,10 +15,8 @@ use crate::wire::startup::{CancelKey, CancelRequest};
 pub struct CancelTarget {
     /// The project whose rules decide on the cancel.
     pub project: ProjectName,
-    /// The backend of the session.
-    pub backend: Arc<Backend>,
-    /// At which of its addresses the session is: the same, with the same TLS, takes the cancel.
-    pub peer: BackendPeer,
+    /// Where the session is: the same address, by the same TLS, takes the cancel.
+    pub reached: Reached,
 }
 
 /// The keys of the live sessions of this process.
@@ -95,15 +93,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backend::BackendTls;
+    use crate::backend::{BackendPeer, BackendTls, Dialling, Endpoint};
+    use crate::relay::TcpTuning;
 
     fn target(project: &str) -> CancelTarget {
         let addr = "postgres://127.0.0.1:5432".parse().unwrap();
-        let backend = Backend::new(addr, &BackendTls::Disable, Duration::from_secs(1)).unwrap();
+        let dialling = Dialling {
+            tls: BackendTls::disable(),
+            connect_timeout: Duration::from_secs(1),
+            tcp: TcpTuning::default(),
+        };
         CancelTarget {
             project: project.parse().unwrap(),
-            backend: Arc::new(backend),
-            peer: BackendPeer::Tcp("127.0.0.1:5432".parse().unwrap()),
+            reached: Reached {
+                endpoint: Arc::new(Endpoint::new(addr, &dialling).unwrap()),
+                peer: BackendPeer::Tcp("127.0.0.1:5432".parse().unwrap()),
+                identity: None,
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! `proxy.toml`, read strictly: a typed [`Config`], or everything that is wrong with it at once.
 
 mod auth;
+mod backend;
 mod effective;
 mod files;
 mod limits;
@@ -13,6 +14,7 @@ mod revision;
 mod rules;
 mod runtime;
 mod section;
+mod tcp;
 mod value;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ use toml::de::DeTable;
 use crate::gate::rule::TagName;
 use crate::id::ProjectName;
 use crate::pki::MinVersion;
+use crate::relay::TcpTuning;
 use effective::Effective;
 use problem::Document;
 use project::Projects;
@@ -37,11 +40,12 @@ use section::{Section, nearest};
 use value::{At, Word, Words};
 
 pub use auth::AuthSpec;
+pub use backend::{BackendSpec, ClientCertificate, RootCert};
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ControlSocket, ListenerSpec};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
-pub use project::{BackendSpec, OwnCertificate, ProjectSpec};
+pub use project::{OwnCertificate, ProjectSpec};
 pub use quick::QuickSpec;
 pub use revision::{InvalidRevision, Revision};
 pub(crate) use rules::show_rule;
@@ -66,6 +70,9 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The oldest TLS version that clients may use.
     pub tls_min_version: MinVersion,
+    /// When a client that has vanished is found out, and a backend where its project says nothing
+    /// else.
+    pub tcp: TcpTuning,
     /// How logs are written.
     pub log: LogSpec,
     /// Where metrics and health are served.
@@ -281,6 +288,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let tls_min_version = root.table("tls", |tls| {
         tls.or("min_version", Word(MinVersion::Tls12)).0
     });
+    let tcp = root.table("tcp", |table| tcp::read(table, TcpTuning::default()));
     let log = root.table("log", |log| LogSpec {
         format: log.or("format", Word(LogFormat::Auto)).0,
         level: log.or("level", Word(LogLevel::Info)).0,
@@ -293,9 +301,12 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let limits = root.table("limits", limits::read);
     let runtime = root.table("runtime", runtime::read);
     let tags = root.table("tags", rules::read_tags);
-    let mut shared = Projects::new(&tags, &limits);
+    let mut shared = Projects::new(&tags, &limits, tcp);
     let projects = root.each_named("project", |name, section| shared.read(name, section));
     refuse_unknown_projects(root, &named, &shared);
+    for spec in projects.iter().flatten() {
+        backend::watch_project_root(root, &certs, spec);
+    }
     let projects = projects
         .into_iter()
         .map(|spec| spec.map(|spec| (spec.name.clone(), spec)));
@@ -310,6 +321,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         login_timeout,
         drain_timeout,
         tls_min_version,
+        tcp,
         log,
         admin,
         control,

@@ -16,6 +16,7 @@ use crate::gate::rule::TagName;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::ProjectMetrics;
+use crate::relay::TcpTuning;
 use crate::served::{Served, Serving};
 
 /// One database behind the gate: who may come in, by which certificate, and where it is.
@@ -104,6 +105,8 @@ pub struct Common {
     pub tags: Tags,
     /// From accept to ReadyForQuery (T6).
     pub login_timeout: Duration,
+    /// When a client that has vanished is found out.
+    pub tcp: TcpTuning,
     /// How long sessions may go on once the process is told to stop (T32).
     pub drain_timeout: Duration,
     /// How a refusal is seen by those who name no project of ours.

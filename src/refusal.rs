@@ -16,7 +16,7 @@ pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
 use crate::auth::scram::ScramServerError;
 use crate::auth::terminated::Unanswerable;
-use crate::backend::DialError;
+use crate::backend::{DialError, Unavailable};
 use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
 use crate::wire::ProtocolViolation;
@@ -195,6 +195,17 @@ impl Refusal {
     /// The refusal of a client whose backend can't be had.
     #[must_use]
     pub fn from_dial(error: &DialError) -> Self {
+        let trouble = Trouble::new(error);
+        if error.is_tls() {
+            Self::BackendTls(trouble)
+        } else {
+            Self::BackendDown(trouble)
+        }
+    }
+
+    /// The refusal of a client for whom no address of a backend can be had.
+    #[must_use]
+    pub fn from_unavailable(error: &Unavailable) -> Self {
         let trouble = Trouble::new(error);
         if error.is_tls() {
             Self::BackendTls(trouble)

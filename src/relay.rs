@@ -9,6 +9,7 @@ mod closed;
 mod control;
 mod leg;
 mod patience;
+mod tuning;
 mod way;
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ use way::Way;
 
 pub use closed::{Closed, ClosedBy, Why};
 pub use control::{Control, Cut};
-pub use leg::{BackendStream, ClientStream, tune};
+pub use leg::{BackendStream, ClientStream};
+pub use tuning::TcpTuning;
 
 /// Relays from the backend's ReadyForQuery on, until both sides have ended, one of them broke, or
 /// the session was cut through `control`.

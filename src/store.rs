@@ -1,5 +1,6 @@
 //! Where projects are kept: in `proxy.toml`, which people and programs edit alike.
 
+mod backend;
 pub mod edit;
 mod list;
 mod replace;

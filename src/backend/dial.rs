@@ -13,21 +13,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Backend, BackendConnection, BackendPeer, DialError, Tls, Way};
+use super::endpoint::{Endpoint, Tls, Way};
+use super::{BackendConnection, BackendPeer, ClientIdentity, DialError, SslNegotiation};
 use crate::address::{BackendAddr, Host};
-use crate::relay::{BackendStream, tune};
+use crate::relay::{BackendStream, TcpTuning};
 use crate::tls::TlsStream;
 
 /// SSLRequest: its length, 8, and its code, 80877103 (PostgreSQL, message formats).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// See [`Backend::dial`], and [`Backend::dial_again`] for `peer`.
+/// What is agreed on by ALPN; required with direct TLS (T4).
+const ALPN: &[u8] = b"postgresql";
+
+/// See [`Endpoint::dial`], and [`Endpoint::dial_again`] for `peer`.
 pub(super) async fn dial(
-    backend: &Backend,
+    endpoint: &Endpoint,
+    identity: Option<&ClientIdentity>,
     peer: Option<&BackendPeer>,
 ) -> Result<BackendConnection, DialError> {
-    let patience = Patience::of(backend);
-    let (stream, peer) = match &backend.way {
+    let patience = Patience::of(endpoint);
+    let (stream, peer) = match &endpoint.way {
         Way::Unix { socket } => connect_unix(socket, &patience).await?,
         Way::Tcp { host, port, tls } => {
             let (tcp, address) = match peer {
@@ -38,7 +43,8 @@ pub(super) async fn dial(
             match tls {
                 None => (BackendStream::Tcp(tcp), peer),
                 Some(tls) => {
-                    let secured = patience.limit("TLS", secure(tcp, tls, &peer)).await??;
+                    let tls = tls.showing(identity);
+                    let secured = patience.limit("TLS", secure(tcp, &tls, &peer)).await??;
                     (secured, peer)
                 }
             }
@@ -47,7 +53,6 @@ pub(super) async fn dial(
     Ok(BackendConnection {
         leaf_der: leaf_der(&stream),
         stream,
-        addr: backend.addr.clone(),
         peer,
     })
 }
@@ -55,15 +60,17 @@ pub(super) async fn dial(
 /// One deadline over everything.
 struct Patience<'a> {
     addr: &'a BackendAddr,
+    tcp: TcpTuning,
     within: Duration,
     deadline: Instant,
 }
 
 impl<'a> Patience<'a> {
-    fn of(backend: &'a Backend) -> Self {
-        let within = backend.connect_timeout;
+    fn of(endpoint: &'a Endpoint) -> Self {
+        let within = endpoint.connect_timeout;
         Self {
-            addr: &backend.addr,
+            addr: endpoint.addr(),
+            tcp: endpoint.tcp,
             within,
             deadline: Instant::now() + within,
         }
@@ -136,7 +143,7 @@ async fn connect_known(
     let peer = BackendPeer::Tcp(address);
     let unreachable = |source| DialError::Unreachable { peer, source };
     let stream = patience
-        .limit("connecting", connect(address))
+        .limit("connecting", connect(address, patience.tcp))
         .await?
         .map_err(unreachable)?;
     Ok((stream, address))
@@ -150,7 +157,8 @@ async fn connect_any(
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let mut failure = nowhere;
     for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-        let attempt = patience.limit_at(patience.share(left), "connecting", connect(*address));
+        let attempt = connect(*address, patience.tcp);
+        let attempt = patience.limit_at(patience.share(left), "connecting", attempt);
         match attempt.await {
             Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(source)) => {
@@ -172,10 +180,21 @@ async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, tcp: TcpTuning) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    tune(&stream)?;
+    tcp.apply(&stream)?;
     Ok(stream)
+}
+
+impl Tls {
+    /// The same, with this identity to show if there is one.
+    fn showing(&self, identity: Option<&ClientIdentity>) -> Self {
+        let config = identity.map(|identity| identity.shown_by(&self.config));
+        Self {
+            config: config.unwrap_or_else(|| Arc::clone(&self.config)),
+            ..self.clone()
+        }
+    }
 }
 
 async fn secure(
@@ -183,8 +202,12 @@ async fn secure(
     tls: &Tls,
     peer: &BackendPeer,
 ) -> Result<BackendStream, DialError> {
+    if tls.negotiation == SslNegotiation::Direct {
+        return shake_hands(tcp, tls, peer).await;
+    }
     let ended = |source| DialError::Ended {
         peer: peer.clone(),
+        instead_of: "SSLRequest",
         source,
     };
     tcp.write_all(&SSL_REQUEST).await.map_err(ended)?;
@@ -218,6 +241,10 @@ async fn shake_hands(
         peer: peer.clone(),
         source,
     })?;
+    // Somebody else's TLS may be what listens there; PostgreSQL's own is sure to name itself.
+    if tls.negotiation == SslNegotiation::Direct && stream.state().alpn_protocol() != Some(ALPN) {
+        return Err(DialError::NoAlpn { peer: peer.clone() });
+    }
     Ok(BackendStream::Tls(Box::new(stream)))
 }
 
@@ -237,6 +264,7 @@ mod tests {
     fn patience(addr: &BackendAddr, within: Duration) -> Patience<'_> {
         Patience {
             addr,
+            tcp: TcpTuning::default(),
             within,
             deadline: Instant::now() + within,
         }

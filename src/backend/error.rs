@@ -27,6 +27,20 @@ pub enum InvalidBackend {
         /// What is wrong.
         what: String,
     },
+    /// The system's own roots can't be had.
+    #[error("sslrootcert = \"system\": this system has no usable root certificates: {what}")]
+    NoSystemRoots {
+        /// What is wrong.
+        what: String,
+    },
+    /// Roots that would not be used.
+    #[error(
+        "sslrootcert = \"system\" goes with sslmode=verify-full only, as with libpq: anybody can have a certificate of a public CA"
+    )]
+    WeakSystemRoots,
+    /// A backend at no address.
+    #[error("a backend has at least one address")]
+    NoAddress,
     /// Verification against nothing.
     #[error("sslmode={mode} needs sslrootcert, the CA that signs the backend's certificate")]
     NoRoots {
@@ -84,17 +98,33 @@ pub enum DialError {
         /// How long was waited in all.
         within: Duration,
     },
-    /// It closed or broke the connection instead of answering SSLRequest.
-    #[error("{peer} ended the connection instead of answering SSLRequest: {source}")]
+    /// It closed or broke the connection instead of answering.
+    #[error("{peer} ended the connection instead of answering {instead_of}: {source}")]
     Ended {
         /// Which address.
         peer: BackendPeer,
+        /// SSLRequest or StartupMessage.
+        instead_of: &'static str,
         /// The system's own words.
         source: io::Error,
     },
     /// It answered SSLRequest with an ErrorResponse, which nobody has vouched for.
     #[error("{peer} answered SSLRequest with an error; its log says which")]
     Errored {
+        /// Which address.
+        peer: BackendPeer,
+    },
+    /// It is starting up, shutting down or recovering.
+    #[error("{peer} takes no logins now (SQLSTATE 57P03)")]
+    NotReady {
+        /// Which address.
+        peer: BackendPeer,
+    },
+    /// Direct TLS without ALPN.
+    #[error(
+        "{peer} does TLS without ALPN \"postgresql\": it is no PostgreSQL from 17 on; set sslnegotiation = \"postgres\""
+    )]
+    NoAlpn {
         /// Which address.
         peer: BackendPeer,
     },
@@ -136,11 +166,13 @@ impl DialError {
             Self::TlsRefused { .. }
             | Self::NotPostgres { .. }
             | Self::BytesBeforeTls { .. }
+            | Self::NoAlpn { .. }
             | Self::Tls { .. } => true,
             Self::Resolve { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Ended { .. }
+            | Self::NotReady { .. }
             | Self::Errored { .. } => false,
         }
     }

@@ -11,8 +11,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, version};
 
-use super::InvalidBackend;
 use super::verifier::{Proof, Roots, Verifier};
+use super::{ClientIdentity, InvalidBackend, SslNegotiation};
 
 /// How much a backend must prove, in libpq's words. libpq's `allow` and `prefer` are missing: the
 /// gate does not fall back to plaintext (T18).
@@ -37,6 +37,15 @@ impl SslMode {
             Self::Require => "require",
             Self::VerifyCa => "verify-ca",
             Self::VerifyFull => "verify-full",
+        }
+    }
+
+    /// Whether a certificate must be of a known CA.
+    #[must_use]
+    pub const fn verifies(self) -> bool {
+        match self {
+            Self::Disable | Self::Require => false,
+            Self::VerifyCa | Self::VerifyFull => true,
         }
     }
 }
@@ -69,63 +78,139 @@ impl fmt::Display for SslMode {
 #[error("sslmode is disable, require, verify-ca or verify-full")]
 pub struct InvalidSslMode;
 
-/// What TLS towards a backend must be, built once from `sslmode` and `sslrootcert`. Cheap to clone.
+/// What TLS towards a backend must be, built once from the configuration. Cheap to clone.
 #[derive(Debug, Clone)]
-pub enum BackendTls {
-    /// Plaintext.
-    Disable,
-    /// Encryption; the backend proves that it has the key of the leaf that it shows, and no more.
-    Require(Arc<ClientConfig>),
-    /// Also that a known CA has signed the leaf.
-    VerifyCa(Arc<ClientConfig>),
-    /// Also that the leaf's subject alternative names cover the host that is dialled.
-    VerifyFull(Arc<ClientConfig>),
+pub struct BackendTls {
+    mode: SslMode,
+    negotiation: SslNegotiation,
+    /// There exactly if there is to be TLS.
+    config: Option<Arc<ClientConfig>>,
 }
 
 impl BackendTls {
-    /// Builds it from `sslmode` and `sslrootcert`, a PEM bundle of CAs. As with libpq, a leaf that
-    /// stands in the bundle itself is trusted as it is.
+    /// Plaintext.
+    #[must_use]
+    pub const fn disable() -> Self {
+        Self {
+            mode: SslMode::Disable,
+            negotiation: SslNegotiation::Postgres,
+            config: None,
+        }
+    }
+
+    /// TLS by SSLRequest, with no certificate of ours. The roots are what `verify-ca` and
+    /// `verify-full` verify against.
     ///
     /// # Errors
-    /// A file that can't be read or holds no usable certificate; verification with no file; a file
-    /// that nothing would verify against.
-    pub fn load(mode: SslMode, root_file: Option<&Path>) -> Result<Self, InvalidBackend> {
-        match (mode, root_file) {
-            (SslMode::Disable, None) => Ok(Self::Disable),
-            (SslMode::Require, None) => Ok(Self::Require(client_config(Proof::Nothing))),
-            (SslMode::VerifyCa, Some(file)) => Ok(Self::VerifyCa(client_config(Proof::Chain(
-                read_roots(file)?,
-            )))),
-            (SslMode::VerifyFull, Some(file)) => Ok(Self::VerifyFull(client_config(
-                Proof::ChainAndHost(read_roots(file)?),
-            ))),
+    /// Verification with no roots; roots that nothing would verify against; the system's roots with
+    /// less than `verify-full`.
+    pub fn new(mode: SslMode, roots: Option<&TrustedRoots>) -> Result<Self, InvalidBackend> {
+        let proof = match (mode, roots) {
+            (SslMode::Disable, None) => return Ok(Self::disable()),
+            (SslMode::Require, None) => Proof::Nothing,
+            (SslMode::VerifyCa, Some(roots)) if roots.is_system => {
+                return Err(InvalidBackend::WeakSystemRoots);
+            }
+            (SslMode::VerifyCa, Some(roots)) => Proof::Chain(Arc::clone(&roots.roots)),
+            (SslMode::VerifyFull, Some(roots)) => Proof::ChainAndHost(Arc::clone(&roots.roots)),
             (SslMode::Disable | SslMode::Require, Some(_)) => {
-                Err(InvalidBackend::SurplusRoots { mode })
+                return Err(InvalidBackend::SurplusRoots { mode });
             }
             (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
-                Err(InvalidBackend::NoRoots { mode })
+                return Err(InvalidBackend::NoRoots { mode });
             }
+        };
+        Ok(Self {
+            mode,
+            negotiation: SslNegotiation::Postgres,
+            config: Some(client_config(proof)),
+        })
+    }
+
+    /// The same, begun in another way.
+    #[must_use]
+    pub fn negotiated(self, negotiation: SslNegotiation) -> Self {
+        Self {
+            negotiation,
+            ..self
         }
+    }
+
+    /// The same, with a certificate to show to a backend that asks for one. A login that brings its
+    /// own shows that instead.
+    #[must_use]
+    pub fn showing(self, identity: &ClientIdentity) -> Self {
+        let config = self.config.map(|config| identity.shown_by(&config));
+        Self { config, ..self }
     }
 
     /// The mode that it was built from.
     #[must_use]
     pub const fn mode(&self) -> SslMode {
-        match self {
-            Self::Disable => SslMode::Disable,
-            Self::Require(_) => SslMode::Require,
-            Self::VerifyCa(_) => SslMode::VerifyCa,
-            Self::VerifyFull(_) => SslMode::VerifyFull,
-        }
+        self.mode
+    }
+
+    /// How it begins.
+    #[must_use]
+    pub const fn negotiation(&self) -> SslNegotiation {
+        self.negotiation
     }
 
     pub(super) const fn config(&self) -> Option<&Arc<ClientConfig>> {
-        match self {
-            Self::Disable => None,
-            Self::Require(config) | Self::VerifyCa(config) | Self::VerifyFull(config) => {
-                Some(config)
-            }
-        }
+        self.config.as_ref()
+    }
+}
+
+/// The CAs by which backends are verified. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TrustedRoots {
+    roots: Arc<Roots>,
+    is_system: bool,
+}
+
+impl TrustedRoots {
+    /// Those of a PEM bundle. As with libpq, a leaf that stands in the bundle itself is trusted as
+    /// it is. Blocks on the file system.
+    ///
+    /// # Errors
+    /// A file that can't be read or holds no usable certificate.
+    pub fn from_file(file: &Path) -> Result<Self, InvalidBackend> {
+        let bundle = std::fs::read(file).map_err(|source| InvalidBackend::RootFile {
+            path: file.to_owned(),
+            source,
+        })?;
+        Self::from_pem(&bundle, file)
+    }
+
+    /// Those of a bundle that is in memory; `origin` is where an error says that it comes from.
+    ///
+    /// # Errors
+    /// It holds no usable certificate.
+    pub fn from_pem(bundle: &[u8], origin: &Path) -> Result<Self, InvalidBackend> {
+        let roots = Arc::new(read_roots(bundle, origin)?);
+        Ok(Self {
+            roots,
+            is_system: false,
+        })
+    }
+
+    /// Those of this system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, as for OpenSSL and so for
+    /// libpq. Blocks on the file system, for some milliseconds.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of_system() -> Result<Self, InvalidBackend> {
+        let found = rustls_native_certs::load_native_certs();
+        let roots = Roots::usable(found.certs).ok_or_else(|| InvalidBackend::NoSystemRoots {
+            what: found.errors.first().map_or_else(
+                || "none were found; install your system's ca-certificates".to_owned(),
+                ToString::to_string,
+            ),
+        })?;
+        Ok(Self {
+            roots: Arc::new(roots),
+            is_system: true,
+        })
     }
 }
 
@@ -149,16 +234,12 @@ fn client_config(proof: Proof) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn read_roots(file: &Path) -> Result<Roots, InvalidBackend> {
-    let bundle = std::fs::read(file).map_err(|source| InvalidBackend::RootFile {
-        path: file.to_owned(),
-        source,
-    })?;
+fn read_roots(bundle: &[u8], origin: &Path) -> Result<Roots, InvalidBackend> {
     let bad = |what: String| InvalidBackend::BadRoots {
-        path: file.to_owned(),
+        path: origin.to_owned(),
         what,
     };
-    let certificates = CertificateDer::pem_slice_iter(&bundle)
+    let certificates = CertificateDer::pem_slice_iter(bundle)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| bad("its PEM is damaged".to_owned()))?;
     if certificates.is_empty() {
@@ -178,6 +259,11 @@ mod tests {
     use super::*;
     use crate::pki::Keystore;
 
+    fn load(mode: SslMode, file: Option<&Path>) -> Result<BackendTls, InvalidBackend> {
+        let roots = file.map(TrustedRoots::from_file).transpose()?;
+        BackendTls::new(mode, roots.as_ref())
+    }
+
     #[test]
     fn a_root_file_is_read_when_it_is_needed_and_an_error_names_it() {
         let directory = TempDir::new().unwrap();
@@ -187,7 +273,7 @@ mod tests {
         ca.load_or_create(&["127.0.0.1".parse().unwrap()], Timestamp::now())
             .unwrap();
         let refusal = || {
-            BackendTls::load(SslMode::VerifyFull, Some(&file))
+            load(SslMode::VerifyFull, Some(&file))
                 .unwrap_err()
                 .to_string()
         };
@@ -207,15 +293,15 @@ mod tests {
         let good = fs::read_to_string(ca.ca_certificate()).unwrap();
         fs::write(&file, good.clone() + &good).unwrap();
         for mode in [SslMode::VerifyCa, SslMode::VerifyFull] {
-            assert_eq!(BackendTls::load(mode, Some(&file)).unwrap().mode(), mode);
+            assert_eq!(load(mode, Some(&file)).unwrap().mode(), mode);
             assert!(matches!(
-                BackendTls::load(mode, None),
+                load(mode, None),
                 Err(InvalidBackend::NoRoots { .. })
             ));
         }
         for mode in [SslMode::Disable, SslMode::Require] {
-            assert_eq!(BackendTls::load(mode, None).unwrap().mode(), mode);
-            let surplus = BackendTls::load(mode, Some(&file));
+            assert_eq!(load(mode, None).unwrap().mode(), mode);
+            let surplus = load(mode, Some(&file));
             assert!(matches!(surplus, Err(InvalidBackend::SurplusRoots { .. })));
         }
     }

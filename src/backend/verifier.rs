@@ -1,6 +1,8 @@
 //! What a backend's certificate must prove. Whatever the mode, the handshake's signature is checked:
 //! a leaf that the backend has no key for must not count as its own (T19 compares leaves).
 
+use std::sync::Arc;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
@@ -26,9 +28,9 @@ pub(super) enum Proof {
     /// Nothing: `require`.
     Nothing,
     /// That a known CA has signed it: `verify-ca`.
-    Chain(Roots),
+    Chain(Arc<Roots>),
     /// That a known CA has signed it for the host that is dialled: `verify-full`.
-    ChainAndHost(Roots),
+    ChainAndHost(Arc<Roots>),
 }
 
 /// The CAs that a backend's certificate may come from.
@@ -50,6 +52,17 @@ impl Roots {
         Ok(Self {
             anchors,
             certificates,
+        })
+    }
+
+    /// Takes up those that can be used, of a list which somebody else looks after; none if there
+    /// are none. A leaf does not count for being in it.
+    pub(super) fn usable(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let mut anchors = RootCertStore::empty();
+        anchors.add_parsable_certificates(certificates);
+        (!anchors.is_empty()).then(|| Self {
+            anchors,
+            certificates: Vec::new(),
         })
     }
 }

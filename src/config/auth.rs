@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::backend::BackendSpec;
 use super::files::is_public;
-use super::project::BackendSpec;
 use super::reader::Item;
 use super::section::Section;
 use super::value::{Value, Word, Words, show_path};
-use crate::address::BackendAddr;
 use crate::auth::userlist::Userlist;
 use crate::backend::SslMode;
 
@@ -129,14 +128,13 @@ pub(super) fn read(
 }
 
 fn refuse_password_in_clear(section: &mut Section<'_, '_>, backend: Option<&BackendSpec>) {
-    let Some(BackendSpec {
-        addr: BackendAddr::Tcp { .. },
-        sslmode: SslMode::Disable,
-        ..
-    }) = backend
-    else {
-        return;
+    let is_in_clear = |spec: &BackendSpec| {
+        let mut addresses = spec.addresses.iter();
+        spec.sslmode == SslMode::Disable && addresses.any(|addr| addr.socket_path().is_none())
     };
+    if !backend.is_some_and(is_in_clear) {
+        return;
+    }
     let spot = section.child("auth");
     let message = "auth = \"password\" would carry passwords over TCP without TLS";
     let help = "set sslmode to \"verify-full\" with sslrootcert, or backend to the directory of the \

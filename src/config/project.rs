@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::auth::{self, AuthSpec};
+use super::backend::{self, BackendSpec};
 use super::files::SourceFile;
 use super::limits::LimitsSpec;
 use super::problem::Place;
 use super::revision::Revision;
 use super::rules::{Networks, RuleList, RuleSpec, refuse_unknown_tags};
 use super::section::Section;
-use super::value::{At, Value, Word, Words};
-use crate::address::{BackendAddr, Host, HostName};
-use crate::backend::SslMode;
+use super::value::{At, Word, Words};
+use crate::address::{Host, HostName};
 use crate::gate::rule::TagName;
 use crate::id::ProjectName;
 use crate::project::{OnRevoke, RefusalStyle};
+use crate::relay::TcpTuning;
 
 /// A project as it is kept.
 #[derive(Debug, Clone)]
@@ -53,19 +53,6 @@ impl ProjectSpec {
     }
 }
 
-/// A backend and how it is dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendSpec {
-    /// Where it listens.
-    pub addr: BackendAddr,
-    /// What TLS must prove; never anything but `Disable` over a Unix socket.
-    pub sslmode: SslMode,
-    /// The roots, PEM: there exactly if `sslmode` verifies.
-    pub sslrootcert: Option<PathBuf>,
-    /// How long one attempt to connect may take, 100 ms to 1 minute.
-    pub connect_timeout: Duration,
-}
-
 /// A certificate chain and key that the gate doesn't issue itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnCertificate {
@@ -84,19 +71,11 @@ impl Words for RefusalStyle {
         &[("explain", Self::Explain), ("drop", Self::Drop)];
 }
 
-impl Words for SslMode {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("disable", Self::Disable),
-        ("require", Self::Require),
-        ("verify-ca", Self::VerifyCa),
-        ("verify-full", Self::VerifyFull),
-    ];
-}
-
 /// What the projects of one file share while they are read.
 pub(super) struct Projects<'c> {
     tags: &'c BTreeMap<TagName, Networks>,
     limits: &'c LimitsSpec,
+    tcp: TcpTuning,
     /// The projects' names, also of those that are not all there.
     pub(super) names: BTreeSet<ProjectName>,
     /// Every host name with the project that has it and the place where it says so.
@@ -104,10 +83,15 @@ pub(super) struct Projects<'c> {
 }
 
 impl<'c> Projects<'c> {
-    pub(super) const fn new(tags: &'c BTreeMap<TagName, Networks>, limits: &'c LimitsSpec) -> Self {
+    pub(super) const fn new(
+        tags: &'c BTreeMap<TagName, Networks>,
+        limits: &'c LimitsSpec,
+        tcp: TcpTuning,
+    ) -> Self {
         Self {
             tags,
             limits,
+            tcp,
             names: BTreeSet::new(),
             taken: BTreeMap::new(),
         }
@@ -138,7 +122,7 @@ impl<'c> Projects<'c> {
         let observe = section.or("observe", false);
         let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
         let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
-        let backend = read_backend(section);
+        let backend = backend::read(section, self.tcp);
         let auth = auth::read(section, backend.as_ref());
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(
@@ -206,89 +190,6 @@ impl<'c> Projects<'c> {
     }
 }
 
-fn read_backend(section: &mut Section<'_, '_>) -> Option<BackendSpec> {
-    let help = "the server behind the gate: backend = \"postgres://10.0.0.5:5432\"";
-    let addr: Option<BackendAddr> = section.required("backend", help);
-    let is_local = addr.as_ref().is_none_or(is_local);
-    let default = if is_local {
-        SslMode::Disable
-    } else {
-        SslMode::VerifyFull
-    };
-    let Word(sslmode) = section.or("sslmode", Word(default));
-    let sslrootcert: Option<At<PathBuf>> = section.optional("sslrootcert");
-    refuse_contradiction(section, addr.as_ref(), sslmode);
-    check_file(section, sslrootcert.as_ref());
-    let within = Duration::from_millis(100)..=Duration::from_secs(60);
-    let connect_timeout = section.or_within("connect_timeout", Duration::from_secs(5), &within);
-    let sslrootcert = sslrootcert.map(|path| path.value);
-    Some(BackendSpec {
-        addr: addr?,
-        sslmode,
-        sslrootcert,
-        connect_timeout,
-    })
-}
-
-/// Whether what is sent there stays on this machine.
-fn is_local(addr: &BackendAddr) -> bool {
-    match addr {
-        BackendAddr::Unix { .. } => true,
-        BackendAddr::Tcp {
-            host: Host::Address(ip),
-            ..
-        } => ip.to_canonical().is_loopback(),
-        BackendAddr::Tcp {
-            host: Host::Name(name),
-            ..
-        } => name.as_str() == "localhost",
-    }
-}
-
-fn refuse_contradiction(
-    section: &mut Section<'_, '_>,
-    addr: Option<&BackendAddr>,
-    sslmode: SslMode,
-) {
-    let verifies = match sslmode {
-        SslMode::Disable | SslMode::Require => false,
-        SslMode::VerifyCa | SslMode::VerifyFull => true,
-    };
-    let word = Word(sslmode).show();
-    let is_unix = addr.is_some_and(|addr| addr.socket_path().is_some());
-    if is_unix && sslmode != SslMode::Disable {
-        let spot = section.child("sslmode");
-        let message = format!("sslmode = {word} over a Unix socket, where PostgreSQL has no TLS");
-        section.reader.refuse(&spot, message);
-    }
-    let has_root = section.has("sslrootcert");
-    if verifies && !has_root {
-        let spot = section.child(if section.has("sslmode") {
-            "sslmode"
-        } else {
-            "backend"
-        });
-        let default = if section.has("sslmode") {
-            ""
-        } else {
-            ", the default for this backend,"
-        };
-        section.reader.refuse_with(
-            &spot,
-            format!("sslmode = {word}{default} needs sslrootcert"),
-            "set sslrootcert to the file of the server's CA, or sslmode to what the network between \
-             the gate and the server calls for",
-        );
-    }
-    if !verifies && has_root {
-        let spot = section.child("sslrootcert");
-        let help = "set sslmode to \"verify-full\" or \"verify-ca\", or remove this";
-        section
-            .reader
-            .refuse_with(&spot, format!("not used by sslmode = {word}"), help);
-    }
-}
-
 fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
     let chain: Option<At<PathBuf>> = section.optional("certificate");
     let key: Option<At<PathBuf>> = section.optional("key");
@@ -309,7 +210,7 @@ fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
 }
 
 /// Refuses a path at which there is no file that can be read.
-fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf>>) {
+pub(super) fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf>>) {
     let Some(At {
         value: path,
         spot: Some(spot),

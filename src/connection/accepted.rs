@@ -10,7 +10,6 @@ use crate::gate::limits::{Limits, LoginSlot, OverLimit};
 use crate::id::ProjectName;
 use crate::project::Projects;
 use crate::refusal::Refusal;
-use crate::relay::tune;
 
 /// What the listener gives: a socket, and whom it is for.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl Accepted {
             return Err(Refusal::DenyListed);
         }
         // On a socket that is dead already it fails, as will whatever comes next.
-        drop(tune(&socket));
+        drop(projects.common().tcp.apply(&socket));
         let now = Instant::now();
         let (slot, over) = match limits.login(client, now) {
             Ok(slot) => (Some(slot), None),

@@ -16,6 +16,7 @@ use super::refused::{Channel, Refused};
 use super::routed::{Proving, Routed};
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
 use crate::auth::terminated::Terminated;
+use crate::backend::Live;
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream, Control, Relay, relay};
@@ -36,12 +37,15 @@ pub(super) struct Authenticated {
     pub(super) admission: Admission,
     /// Absent if the backend gives out no key, as some poolers and proxies do (T10).
     pub(super) cancel: Option<CancelGuard>,
+    /// Its place in the count of the backend's address.
+    pub(super) live: Live,
     /// What was passed to the client behind ReadyForQuery.
     pub(super) behind: Bytes,
 }
 
-/// What a session holds on to until it has ended: its place, and its cancel key.
-pub(super) type Held = (Admission, Option<CancelGuard>);
+/// What a session holds on to until it has ended: its place, its cancel key, and its place at the
+/// backend's address.
+pub(super) type Held = (Admission, Option<CancelGuard>, Live);
 
 impl Authenticated {
     /// The relay between the two legs, in a box of its own: a future keeps room for everything that
@@ -52,10 +56,11 @@ impl Authenticated {
             backend,
             admission,
             cancel,
+            live,
             behind,
         } = *self;
         let relay = Box::pin(relay(client, backend, control).behind(&behind));
-        (relay, (admission, cancel))
+        (relay, (admission, cancel, live))
     }
 }
 
@@ -73,14 +78,15 @@ impl Routed {
         let Self {
             client,
             backend,
+            heard,
             admission,
             proving,
-            peer,
+            reached,
+            live,
         } = self;
         let target = CancelTarget {
             project: admission.project.name.clone(),
-            backend: Arc::clone(&admission.project.backend),
-            peer,
+            reached,
         };
         let (passthrough, terminated) = match proving {
             Proving::ToBackend(passthrough) => (passthrough, None),
@@ -90,7 +96,7 @@ impl Routed {
             client,
             backend,
             from_client: BytesMut::new(),
-            from_backend: BytesMut::new(),
+            from_backend: heard,
             passthrough,
             cancel: None,
             amid_message: false,
@@ -113,6 +119,7 @@ impl Routed {
                 backend,
                 admission,
                 cancel,
+                live,
                 behind,
             }),
             // Words in the middle of a message would be read as a part of it.
@@ -154,10 +161,10 @@ impl Login {
     ) -> Result<(), Refusal> {
         if let Some(terminated) = terminated {
             self.terminate(terminated).await?;
-            // What came behind AuthenticationOk.
-            if self.pass_to_client(keys, target).await? {
-                return self.pass_rest().await;
-            }
+        }
+        // What the backend answered while it was chosen, or what came behind AuthenticationOk.
+        if self.pass_to_client(keys, target).await? {
+            return self.pass_rest().await;
         }
         loop {
             tokio::select! {

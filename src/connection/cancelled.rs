@@ -61,19 +61,15 @@ async fn carry(
     by.limits
         .cancel(facts.client, Instant::now())
         .map_err(Refusal::TooMany)?;
-    let CancelTarget {
-        project,
-        backend,
-        peer,
-    } = keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
+    let CancelTarget { project, reached } = keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
     let project = by
         .projects
         .by_name(&project)
         .ok_or(Refusal::UnknownCancelKey)?;
     by.decide(project, None, facts)?;
-    facts.backend = Some(backend.addr().clone());
-    let mut stream = backend
-        .dial_again(&peer)
+    facts.backend = Some(reached.addr().clone());
+    let mut stream = reached
+        .dial()
         .await
         .map_err(|error| Refusal::from_dial(&error))?
         .stream;

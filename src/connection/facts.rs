@@ -39,6 +39,8 @@ pub(super) struct Facts {
     pub(super) database: Option<Box<str>>,
     /// Where the session goes.
     pub(super) backend: Option<BackendAddr>,
+    /// What came of the backend's addresses that were tried before.
+    pub(super) passed_over: Option<String>,
 }
 
 /// How TLS began.
@@ -90,6 +92,7 @@ impl Facts {
             user: None,
             database: None,
             backend: None,
+            passed_over: None,
         }
     }
 

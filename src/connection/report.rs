@@ -27,6 +27,7 @@ macro_rules! line {
             user = facts.user.as_deref(),
             database = facts.database.as_deref(),
             backend = facts.backend.as_ref().map(tracing::field::display),
+            passed_over = facts.passed_over.as_deref(),
             $($field = $value,)*
             $message
         );

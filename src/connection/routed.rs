@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
+use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
-use tokio::io::AsyncWriteExt;
 use tokio::time::timeout_at;
 
 use super::admitted::Admission;
@@ -14,10 +14,10 @@ use super::started::Started;
 use crate::auth::passthrough::{ChannelBinding, Passthrough};
 use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
-use crate::backend::{BackendConnection, BackendPeer};
+use crate::backend::{Connected, Hello, Live, Reached};
 use crate::pki::tls_server_end_point;
 use crate::project::{Auth, Project};
-use crate::refusal::{Refusal, Trouble};
+use crate::refusal::Refusal;
 use crate::relay::{BackendStream, ClientStream};
 use crate::wire::startup::StartupMessage;
 
@@ -25,10 +25,14 @@ use crate::wire::startup::StartupMessage;
 pub(super) struct Routed {
     pub(super) client: ClientStream,
     pub(super) backend: BackendStream,
+    /// What the backend has answered so far.
+    pub(super) heard: BytesMut,
     pub(super) admission: Admission,
     pub(super) proving: Proving,
     /// Where the backend was reached.
-    pub(super) peer: BackendPeer,
+    pub(super) reached: Reached,
+    /// The session's place in the count of that address.
+    pub(super) live: Live,
 }
 
 /// To whom the client proves who it is.
@@ -40,10 +44,10 @@ pub(super) enum Proving {
 }
 
 impl Started {
-    /// Dials the project's backend and forwards the StartupMessage.
+    /// Connects the project's backend and forwards the StartupMessage to it.
     ///
     /// # Errors
-    /// The backend can't be reached, or not as safely as the project demands.
+    /// No address of the backend can be reached, or none as safely as the project demands.
     pub(super) async fn route(
         self,
         deadline: tokio::time::Instant,
@@ -58,38 +62,37 @@ impl Started {
         let refuse = |client: ClientStream, refusal: Refusal| {
             Refused::new(refusal, Channel::Secured(Box::new(client)))
         };
-        facts.backend = Some(admission.project.backend.addr().clone());
+        let backend = &admission.project.backend;
+        if let [lone] = backend.endpoints() {
+            facts.backend = Some(lone.addr().clone());
+        }
         let begun = Instant::now();
-        let connection = match timeout_at(deadline, admission.project.backend.dial()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(refuse(client, Refusal::from_dial(&error))),
+        let hello = Hello {
+            startup: startup.raw(),
+            identity: None,
+        };
+        let connected = match timeout_at(deadline, backend.connect(hello)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return Err(refuse(client, Refusal::from_unavailable(&error))),
             Err(_) => return Err(refuse(client, Refusal::LoginTimedOut)),
         };
         facts.connect = Some(begun.elapsed());
+        facts.backend = Some(connected.reached.addr().clone());
+        facts.passed_over = connected.passed_over();
         let proving = prove(
             &admission.project,
             (&startup, served.identity.leaf_der()),
-            &connection,
+            &connected,
         );
-        let BackendConnection {
-            stream: mut backend,
-            peer,
-            ..
-        } = connection;
-        let sent = async {
-            backend.write_all(startup.raw()).await?;
-            backend.flush().await
-        };
-        match sent.await {
-            Ok(()) => Ok(Routed {
-                client,
-                backend,
-                admission,
-                proving,
-                peer,
-            }),
-            Err(error) => Err(refuse(client, Refusal::BackendLost(Trouble::new(error)))),
-        }
+        Ok(Routed {
+            client,
+            backend: connected.stream,
+            heard: connected.heard,
+            admission,
+            proving,
+            reached: connected.reached,
+            live: connected.live,
+        })
     }
 }
 
@@ -97,13 +100,13 @@ impl Started {
 fn prove(
     project: &Project,
     (startup, served): (&StartupMessage, &CertificateDer<'_>),
-    connection: &BackendConnection,
+    connected: &Connected,
 ) -> Proving {
     // Without a user's name the backend refuses whatever else is said.
     let user = startup.user().unwrap_or_default();
     let demand = match &project.auth {
         Auth::Passthrough => {
-            return Proving::ToBackend(Passthrough::new(channel_binding(served, connection)));
+            return Proving::ToBackend(Passthrough::new(channel_binding(served, connected)));
         }
         Auth::Scram(verifiers) => {
             let offer = tls_server_end_point(served).map_or(
@@ -115,15 +118,15 @@ fn prove(
         Auth::Password => Demand::Password,
     };
     let leg = BackendLeg {
-        binding: backend_binding(connection),
-        is_trusted: project.backend.is_trusted(),
+        binding: backend_binding(connected),
+        is_trusted: connected.reached.endpoint.is_trusted(),
     };
     Proving::ToUs(Box::new(Terminated::new(user, demand, leg)))
 }
 
 /// What our own login to the backend can be bound to.
-fn backend_binding(connection: &BackendConnection) -> ClientBinding {
-    match &connection.leaf_der {
+fn backend_binding(connected: &Connected) -> ClientBinding {
+    match &connected.leaf_der {
         None => ClientBinding::NoTls,
         Some(leaf) => tls_server_end_point(leaf)
             .map_or(ClientBinding::Unsupported, ClientBinding::TlsServerEndPoint),
@@ -132,8 +135,8 @@ fn backend_binding(connection: &BackendConnection) -> ClientBinding {
 
 /// A client binds to the leaf that it was shown. The backend checks that against its own (RFC 5929
 /// section 4), so the two must be one and the same, or the backend must have no TLS at all.
-fn channel_binding(served: &CertificateDer<'_>, connection: &BackendConnection) -> ChannelBinding {
-    match &connection.leaf_der {
+fn channel_binding(served: &CertificateDer<'_>, connected: &Connected) -> ChannelBinding {
+    match &connected.leaf_der {
         None => ChannelBinding::Holds,
         Some(leaf) if leaf == served => ChannelBinding::Holds,
         Some(_) => ChannelBinding::Broken,

@@ -233,6 +233,12 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
     read(path, |file| refuse_exposed(path, file)).map(Zeroizing::new)
 }
 
+/// Checks that only its owner can read a file.
+pub(super) fn check_secret(path: &Path) -> Result<(), PkiError> {
+    let file = File::open(path).map_err(PkiError::io("read", path))?;
+    refuse_exposed(path, &file)
+}
+
 fn refuse_exposed(path: &Path, file: &File) -> Result<(), PkiError> {
     let metadata = file.metadata().map_err(PkiError::io("look at", path))?;
     let mode = metadata.mode() & 0o7777;

@@ -37,6 +37,15 @@ impl Keystore {
         Ok(Self { directory })
     }
 
+    /// Where the certificate of a project's CA is, or would be, if the keystore is in `directory`.
+    #[must_use]
+    pub fn ca_certificate_in(directory: &Path, project: &ProjectName) -> PathBuf {
+        let keystore = Self {
+            directory: directory.to_owned(),
+        };
+        keystore.project(project).ca_certificate()
+    }
+
     /// One project's folder in it, which need not be there yet.
     #[must_use]
     pub fn project(&self, name: &ProjectName) -> ProjectKeystore {

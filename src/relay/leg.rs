@@ -3,30 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{ClientSide, ServerSide, TlsStream};
-
-/// When an idle connection is first probed, and how long after an unanswered probe the next goes out.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-
-/// Makes a socket fit for a session: nothing small is held back for more (Nagle), and a peer that
-/// has vanished is found out, as PostgreSQL finds out its own (`tcp_keepalives_idle`).
-///
-/// # Errors
-/// The socket is dead already.
-pub fn tune(socket: &TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(socket).set_tcp_keepalive(&keepalive)
-}
 
 /// A client's connection: always TLS, its handshake done.
 pub type ClientStream = TlsStream<ServerSide>;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::backend::{BackendError, backend};
 use crate::auth::verifiers::Verifiers;
-use crate::backend::{Backend, BackendTls, InvalidBackend};
-use crate::config::{AuthSpec, BackendSpec, Config, OwnCertificate, ProjectSpec};
+use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::gate::network::Network;
@@ -145,6 +145,7 @@ impl Builder {
             deny: DenyList::new([("deny".into(), networks(&config.deny))]),
             tags,
             login_timeout: config.login_timeout,
+            tcp: config.tcp,
             drain_timeout: config.drain_timeout,
             // A name that is dropped must not differ from one that doesn't exist (T29).
             refusal: if config
@@ -185,7 +186,11 @@ impl Builder {
                 on_revoke: spec.on_revoke,
                 refusal: spec.refusal,
             },
-            backend: Arc::new(backend(&spec.backend)?),
+            backend: Arc::new(backend(
+                spec,
+                &self.certificates.keystore().project(&spec.name),
+                previous.map(|project| &*project.backend),
+            )?),
             auth: self.auth(spec)?,
             serving,
             max_sessions: spec.max_sessions,
@@ -309,11 +314,6 @@ fn joined(rules: &[InvalidRule]) -> String {
         .join("\n")
 }
 
-fn backend(spec: &BackendSpec) -> Result<Backend, InvalidBackend> {
-    let tls = BackendTls::load(spec.sslmode, spec.sslrootcert.as_deref())?;
-    Backend::new(spec.addr.clone(), &tls, spec.connect_timeout)
-}
-
 /// Everything that is wrong with a configuration's projects.
 #[derive(Debug)]
 pub struct BuildErrors(Vec<BuildError>);
@@ -329,7 +329,7 @@ enum Cause {
     #[error(transparent)]
     Certificate(#[from] PkiError),
     #[error(transparent)]
-    Backend(#[from] InvalidBackend),
+    Backend(#[from] BackendError),
     #[error("{}", joined(.0))]
     Rules(Vec<InvalidRule>),
 }

@@ -1,0 +1,214 @@
+//! Connecting: from a list of addresses to a backend that has the StartupMessage.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Backend, ClientIdentity, DialError, Endpoint, Live, Reached};
+use crate::relay::BackendStream;
+use crate::wire::backend::BackendMessage;
+use crate::wire::message::take_message;
+
+/// PostgreSQL's `cannot_connect_now`: it is starting up, shutting down or recovering (T22).
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+/// The longest first answer that is looked into, in bytes.
+const MAX_FIRST_ANSWER: usize = 16 * 1024;
+
+/// What a backend is greeted with.
+#[derive(Debug, Clone, Copy)]
+pub struct Hello<'a> {
+    /// The StartupMessage, as it came.
+    pub startup: &'a [u8],
+    /// A client certificate made for this login; without one the project's own is shown, if any.
+    pub identity: Option<&'a ClientIdentity>,
+}
+
+/// A backend that has the StartupMessage.
+#[derive(Debug)]
+pub struct Connected {
+    /// The way to it.
+    pub stream: BackendStream,
+    /// What it has answered so far: perhaps nothing, perhaps not a whole message.
+    pub heard: BytesMut,
+    /// Where it was reached, for a cancel.
+    pub reached: Reached,
+    /// The leaf that it showed, DER; none without TLS. Channel binding compares it (T19).
+    pub leaf_der: Option<CertificateDer<'static>>,
+    /// Its place in the count of sessions at that address.
+    pub live: Live,
+    /// What came of the addresses that were tried before.
+    pub passed_over: Vec<DialError>,
+}
+
+/// What came of each address of a backend, none of which was to be had: at least one.
+#[derive(Debug)]
+pub struct Unavailable(Vec<DialError>);
+
+impl Unavailable {
+    /// Whether all of them answer, and none has TLS as the project demands.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.iter().all(DialError::is_tls)
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&joined(&self.0))
+    }
+}
+
+/// The texts of failures, for one line of a log.
+fn joined(failures: &[DialError]) -> String {
+    let texts: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+impl Connected {
+    /// What came of the addresses that were tried before, for the operator; none if this was the
+    /// first.
+    #[must_use]
+    pub fn passed_over(&self) -> Option<String> {
+        (!self.passed_over.is_empty()).then(|| joined(&self.passed_over))
+    }
+}
+
+/// See [`Backend::connect`].
+pub(super) async fn connect(backend: &Backend, hello: Hello<'_>) -> Result<Connected, Unavailable> {
+    let candidates = backend.candidates();
+    let has_others = backend.endpoints().len() > 1;
+    let mut failures = Vec::new();
+    let count = candidates.len();
+    for (endpoint, left) in candidates.into_iter().zip((0..count).rev()) {
+        let began = Instant::now();
+        // Counted before it is tried, so that those who come at once don't all go to one address.
+        let live = endpoint.enter();
+        let opened = open(&endpoint, hello, has_others).await;
+        let (opened, is_ready) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                endpoint.standing.failed(began, Instant::now());
+                failures.push(error);
+                continue;
+            }
+        };
+        if is_ready {
+            endpoint.standing.succeeded();
+        } else {
+            endpoint.standing.failed(began, Instant::now());
+            if left > 0 {
+                let peer = opened.reached.peer;
+                failures.push(DialError::NotReady { peer });
+                continue;
+            }
+            // Nowhere to go on to: the client reads it in the backend's own words (T21).
+        }
+        return Ok(Connected {
+            stream: opened.stream,
+            heard: opened.heard,
+            reached: opened.reached,
+            leaf_der: opened.leaf_der,
+            live,
+            passed_over: failures,
+        });
+    }
+    Err(Unavailable(failures))
+}
+
+/// A backend that has the StartupMessage, and has perhaps answered.
+struct Opened {
+    stream: BackendStream,
+    heard: BytesMut,
+    reached: Reached,
+    leaf_der: Option<CertificateDer<'static>>,
+}
+
+/// Dials, says hello and, if it `listens`, hears the first answer; says also whether that is anything
+/// but 57P03.
+async fn open(
+    endpoint: &Arc<Endpoint>,
+    hello: Hello<'_>,
+    listens: bool,
+) -> Result<(Opened, bool), DialError> {
+    let deadline = Instant::now() + endpoint.connect_timeout;
+    let connection = endpoint.dial(hello.identity).await?;
+    let mut opened = Opened {
+        stream: connection.stream,
+        heard: BytesMut::new(),
+        reached: Reached {
+            endpoint: Arc::clone(endpoint),
+            peer: connection.peer,
+            identity: hello.identity.cloned(),
+        },
+        leaf_der: connection.leaf_der,
+    };
+    let answered = async {
+        opened.stream.write_all(hello.startup).await?;
+        opened.stream.flush().await?;
+        if listens {
+            listen(&mut opened.stream, &mut opened.heard).await
+        } else {
+            Ok(true)
+        }
+    };
+    match timeout_at(deadline, answered).await {
+        Ok(Ok(is_ready)) => Ok((opened, is_ready)),
+        Ok(Err(source)) => Err(DialError::Ended {
+            peer: opened.reached.peer,
+            instead_of: "StartupMessage",
+            source,
+        }),
+        Err(_) => Err(DialError::Timeout {
+            addr: endpoint.addr().clone(),
+            doing: "its answer to StartupMessage",
+            within: endpoint.connect_timeout,
+        }),
+    }
+}
+
+/// Reads until it is known whether the backend is ready for logins.
+async fn listen(stream: &mut BackendStream, heard: &mut BytesMut) -> io::Result<bool> {
+    loop {
+        if let Some(is_ready) = judge(heard) {
+            return Ok(is_ready);
+        }
+        if stream.read_buf(heard).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Whether a backend that has answered so is ready for logins; none if that can't be told yet. What is
+/// not a message is for the login to refuse.
+fn judge(heard: &BytesMut) -> Option<bool> {
+    let mut unread = heard.clone();
+    loop {
+        let message = match take_message(&mut unread, MAX_FIRST_ANSWER) {
+            Ok(message) => message?,
+            Err(_) => return Some(true),
+        };
+        match BackendMessage::parse(&message) {
+            // It comes before the refusal of a server that is not ready, too.
+            Ok(BackendMessage::NegotiateProtocolVersion) => {}
+            Ok(BackendMessage::ErrorResponse(fields)) => {
+                return Some(fields.sqlstate() != Some(CANNOT_CONNECT_NOW));
+            }
+            Ok(
+                BackendMessage::Authentication(_)
+                | BackendMessage::BackendKeyData { .. }
+                | BackendMessage::ReadyForQuery(_)
+                | BackendMessage::Other,
+            )
+            | Err(_) => return Some(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

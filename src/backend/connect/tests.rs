@@ -1,0 +1,207 @@
+//! Connecting to backends of the tests' own (T18, T21, T22).
+
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::backend::{BackendTls, Balance, Dialling};
+use crate::relay::TcpTuning;
+use crate::wire::encode::{FatalResponse, authentication_sasl, fatal};
+
+const HELLO: Hello<'_> = Hello {
+    startup: b"startup",
+    identity: None,
+};
+
+fn backend(addresses: &[String], connect_timeout: Duration) -> Backend {
+    let dialling = Dialling {
+        tls: BackendTls::disable(),
+        connect_timeout,
+        tcp: TcpTuning::default(),
+    };
+    let addresses = addresses.iter().map(|addr| addr.parse().unwrap());
+    Backend::new(addresses.collect(), &dialling, Balance::Order).unwrap()
+}
+
+/// As long as a test waits for what must come.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// A server that answers each StartupMessage with `answer`, then keeps the connection for as long as
+/// the gate does.
+async fn answering(answer: &[u8]) -> (String, JoinHandle<()>) {
+    let answer = answer.to_vec();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = format!("postgres://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_one(stream, answer.clone()));
+        }
+    });
+    (addr, server)
+}
+
+async fn answer_one(mut stream: TcpStream, answer: Vec<u8>) {
+    let mut startup = [0; 7];
+    stream.read_exact(&mut startup).await.unwrap();
+    assert_eq!(startup, *b"startup");
+    stream.write_all(&answer).await.unwrap();
+    if answer.is_empty() {
+        return;
+    }
+    while stream.read(&mut startup).await.is_ok_and(|read| read > 0) {}
+}
+
+fn error(sqlstate: &str) -> Vec<u8> {
+    let response = FatalResponse {
+        sqlstate,
+        message: "no",
+        detail: None,
+        hint: None,
+    };
+    fatal(&response).to_vec()
+}
+
+fn sasl() -> Vec<u8> {
+    authentication_sasl(&["SCRAM-SHA-256"]).to_vec()
+}
+
+/// An address at which nobody listens.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("postgres://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn t22_a_refused_connection_and_57p03_and_an_end_without_a_word_go_on_to_the_next_address() {
+    let good = answering(&sasl()).await.0;
+    let negotiated = [b"v\0\0\0\x0c\0\x03\0\0\0\0\0\0", &error("57P03")[..]].concat();
+    for first in [
+        nobody().await,
+        answering(&error("57P03")).await.0,
+        answering(&negotiated).await.0,
+        answering(b"").await.0,
+    ] {
+        let backend = backend(&[first.clone(), good.clone()], PATIENT);
+        let connected = backend.connect(HELLO).await.unwrap();
+        assert_eq!(connected.reached.addr().to_string(), good);
+        assert_eq!(connected.heard, sasl());
+        let passed_over = connected.passed_over().unwrap();
+        assert!(
+            passed_over.contains(&first["postgres://".len()..]),
+            "{passed_over}"
+        );
+        // Set aside: the next login goes to the other at once.
+        let connected = backend.connect(HELLO).await.unwrap();
+        assert_eq!(connected.reached.addr().to_string(), good);
+        assert_eq!(connected.passed_over(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_says_nothing_costs_its_connect_timeout_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = format!("postgres://{}", silent.local_addr().unwrap());
+    let good = answering(&sasl()).await.0;
+    let backend = backend(&[first, good.clone()], Duration::from_secs(3));
+    let connected = backend.connect(HELLO).await.unwrap();
+    let passed_over = connected.passed_over().unwrap();
+    assert!(
+        passed_over.ends_with("did not finish its answer to StartupMessage within 3s"),
+        "{passed_over}"
+    );
+    assert_eq!(backend.connect(HELLO).await.unwrap().passed_over(), None);
+}
+
+#[tokio::test]
+async fn t21_any_other_error_of_a_backend_is_its_answer() {
+    for code in ["53300", "28000", "3D000"] {
+        let (first, good) = (answering(&error(code)).await.0, answering(&sasl()).await.0);
+        let backend = backend(&[first.clone(), good], PATIENT);
+        let connected = backend.connect(HELLO).await.unwrap();
+        assert_eq!(connected.reached.addr().to_string(), first);
+        assert_eq!(connected.heard, error(code));
+    }
+}
+
+#[tokio::test]
+async fn t21_where_there_is_no_other_address_57p03_is_said_in_the_backends_own_words() {
+    let starting = answering(&error("57P03")).await.0;
+    let lone = backend(std::slice::from_ref(&starting), PATIENT);
+    let mut connected = lone.connect(HELLO).await.unwrap();
+    assert!(connected.heard.is_empty(), "nothing is read ahead");
+    let mut answer = vec![0; error("57P03").len()];
+    connected.stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, error("57P03"));
+
+    let both = backend(&[nobody().await, starting.clone()], PATIENT);
+    for _ in 0..3 {
+        match both.connect(HELLO).await {
+            Ok(connected) => assert_eq!(connected.heard, error("57P03")),
+            Err(error) => assert!(!error.is_tls(), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_all_addresses_are_set_aside_each_login_tries_one_and_no_more() {
+    let backend = backend(&[nobody().await, nobody().await], PATIENT);
+    let all = backend.connect(HELLO).await.unwrap_err();
+    assert_eq!(
+        all.to_string().matches("cannot connect to").count(),
+        2,
+        "{all}"
+    );
+    let one = backend.connect(HELLO).await.unwrap_err();
+    assert_eq!(
+        one.to_string().matches("cannot connect to").count(),
+        1,
+        "{one}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_has_come_back_is_found_by_the_next_login() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let backend = backend(&[format!("postgres://{address}"), nobody().await], PATIENT);
+    backend.connect(HELLO).await.unwrap_err();
+    let listener = TcpListener::bind(address).await.unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        answer_one(stream, sasl()).await;
+    });
+    backend.connect(HELLO).await.unwrap();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_counts_at_its_address_until_it_is_dropped_and_over_a_reload() {
+    let (first, second) = (answering(&sasl()).await.0, answering(&sasl()).await.0);
+    let addresses = [first, second];
+    let before = backend(&addresses, PATIENT);
+    let connected = before.connect(HELLO).await.unwrap();
+    let live = |backend: &Backend| -> Vec<_> {
+        let endpoints = backend.endpoints().iter();
+        endpoints.map(|endpoint| endpoint.live()).collect()
+    };
+    assert_eq!(live(&before), [1, 0]);
+    let after = backend(&addresses[..1], PATIENT).carrying_on_from(&before);
+    assert_eq!(live(&after), [1]);
+    drop(connected);
+    assert_eq!((live(&before), live(&after)), (vec![0, 0], vec![0]));
+}
+
+#[tokio::test]
+async fn t20_an_answer_that_is_no_message_is_left_to_the_login() {
+    for answer in [
+        &b"HTTP/1.1 400 Bad Request\r\n"[..],
+        b"E\0\0\0\x05C",
+        b"E\x7f\xff\xff\xff",
+    ] {
+        let backend = backend(&[answering(answer).await.0, nobody().await], PATIENT);
+        assert_eq!(backend.connect(HELLO).await.unwrap().heard, answer);
+    }
+}

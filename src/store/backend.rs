@@ -1,0 +1,61 @@
+//! A project's backend, from how it is kept to what can be dialled.
+
+use jiff::Timestamp;
+
+use crate::backend::{
+    Backend, BackendTls, ClientIdentity, Dialling, InvalidBackend, InvalidIdentity, TrustedRoots,
+};
+use crate::config::{ClientCertificate, ProjectSpec, RootCert};
+use crate::pki::{PkiError, ProjectKeystore, read_client_certificate};
+
+/// Why a project's backend can't be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BackendError {
+    #[error(transparent)]
+    Backend(#[from] InvalidBackend),
+    #[error(transparent)]
+    Certificate(#[from] PkiError),
+    #[error("{0}")]
+    Identity(#[from] InvalidIdentity),
+}
+
+/// Makes the backend of a project whose CA is kept in `store`. What is known of its addresses goes on
+/// from `previous`. Blocks on the file system.
+pub(super) fn backend(
+    project: &ProjectSpec,
+    store: &ProjectKeystore,
+    previous: Option<&Backend>,
+) -> Result<Backend, BackendError> {
+    let spec = &project.backend;
+    let roots = match &spec.sslrootcert {
+        None => None,
+        Some(RootCert::File(path)) => Some(TrustedRoots::from_file(path)?),
+        Some(RootCert::System) => Some(TrustedRoots::of_system()?),
+        Some(RootCert::Project) => {
+            // Which makes the CA, should there be none yet.
+            let identity = store.load_or_create(&project.hosts, Timestamp::now())?;
+            let bundle = identity.ca_bundle_pem().unwrap_or_default().as_bytes();
+            Some(TrustedRoots::from_pem(bundle, &store.ca_certificate())?)
+        }
+    };
+    let tls = BackendTls::new(spec.sslmode, roots.as_ref())?.negotiated(spec.sslnegotiation);
+    let tls = match &spec.client_certificate {
+        Some(files) => tls.showing(&client_identity(files)?),
+        None => tls,
+    };
+    let dialling = Dialling {
+        tls,
+        connect_timeout: spec.connect_timeout,
+        tcp: spec.tcp,
+    };
+    let backend = Backend::new(spec.addresses.clone(), &dialling, spec.balance)?;
+    Ok(match previous {
+        Some(previous) => backend.carrying_on_from(previous),
+        None => backend,
+    })
+}
+
+fn client_identity(files: &ClientCertificate) -> Result<ClientIdentity, BackendError> {
+    let (chain, key) = read_client_certificate(&files.chain, &files.key)?;
+    Ok(ClientIdentity::new(chain, &key)?)
+}
