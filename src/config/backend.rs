@@ -147,7 +147,9 @@ pub(super) fn read(section: &mut Section<'_, '_>, default: TcpTuning) -> Option<
     let Word(sslnegotiation) = section.or("sslnegotiation", Word(SslNegotiation::Postgres));
     let client_certificate = read_client_certificate(section);
     refuse_contradiction(section, addresses.as_deref(), sslmode);
-    refuse_idle_keys(section, sslmode);
+    if sslmode == SslMode::Disable {
+        refuse_idle_keys(section, sslnegotiation);
+    }
     refuse_weak_roots(section, sslmode, sslrootcert.as_ref());
     let within = Duration::from_millis(100)..=Duration::from_secs(60);
     let connect_timeout = section.or_within("connect_timeout", Duration::from_secs(5), &within);
@@ -257,14 +259,16 @@ fn refuse_contradiction(
 }
 
 /// Refuses what would be of use with TLS only.
-fn refuse_idle_keys(section: &mut Section<'_, '_>, sslmode: SslMode) {
-    if sslmode != SslMode::Disable {
-        return;
-    }
-    for key in ["sslnegotiation", "sslcert", "sslkey"] {
-        if section.has(key) {
+fn refuse_idle_keys(section: &mut Section<'_, '_>, negotiation: SslNegotiation) {
+    let is_direct = negotiation == SslNegotiation::Direct;
+    for (key, is_idle) in [
+        ("sslnegotiation", is_direct),
+        ("sslcert", section.has("sslcert")),
+        ("sslkey", section.has("sslkey")),
+    ] {
+        if is_idle {
             let spot = section.child(key);
-            let message = format!("not used by sslmode = {}", Word(sslmode).show());
+            let message = "not used by sslmode = \"disable\"";
             let help =
                 "set sslmode to \"verify-full\", \"verify-ca\" or \"require\", or remove this";
             section.reader.refuse_with(&spot, message, help);

@@ -205,6 +205,103 @@ fn sslmode_follows_the_backend_and_contradictions_are_refused() {
 }
 
 #[test]
+fn a_backend_is_one_address_or_several_and_each_once() {
+    let of =
+        |backend: &str, lines: &str| with(lines).replace("\"postgres://127.0.0.1:5432\"", backend);
+    let both = of(
+        "[\"postgres://127.0.0.1\", \"/run/postgresql\"]",
+        "balance = \"least-sessions\"\nkeepalives_count = 3\ntcp_user_timeout = \"20s\"",
+    );
+    let config = parse(&format!("[tcp]\nkeepalives_idle = \"2m\"\n{both}"));
+    let backend = &config.projects[&"acme".parse().unwrap()].backend;
+    assert_eq!(backend.addresses.len(), 2);
+    assert_eq!(backend.sslmode, SslMode::Disable);
+    assert_eq!(backend.tcp.idle, Duration::from_secs(120));
+    assert_eq!(backend.tcp.user_timeout, Some(Duration::from_secs(20)));
+    assert_eq!((backend.tcp.count, config.tcp.count), (3, 9));
+    let system = of("[\"postgres://127.0.0.1\"]", "sslrootcert = \"system\"");
+    let backend = &parse(&system).projects[&"acme".parse().unwrap()].backend;
+    assert_eq!(backend.sslmode, SslMode::VerifyFull);
+}
+
+#[test]
+fn contradictions_about_a_backend_are_refused() {
+    let of =
+        |backend: &str, lines: &str| with(lines).replace("\"postgres://127.0.0.1:5432\"", backend);
+    for (backend, lines, told) in [
+        ("[]", "", "at least one address"),
+        (
+            "[\"postgres://[::1]\", \"postgres://[::1]:5432\"]",
+            "",
+            "is there already",
+        ),
+        (
+            "[\"/run/a\", \"/run/b\"]",
+            "sslmode = \"require\"",
+            "over a Unix socket",
+        ),
+        (
+            "[\"/run/a\", \"postgres://10.0.0.5\"]",
+            "",
+            "needs sslrootcert",
+        ),
+        ("\"/run/a\"", "balance = \"best\"", "\"least-sessions\""),
+        (
+            "\"postgres://[::1]\"",
+            "sslnegotiation = \"direct\"",
+            "not used by",
+        ),
+        (
+            "\"postgres://[::1]\"",
+            "keepalives_idle = \"0s\"",
+            "not within",
+        ),
+        (
+            "\"postgres://[::1]\"",
+            "sslmode = \"verify-ca\"\nsslrootcert = \"system\"",
+            "goes with sslmode = \"verify-full\" only",
+        ),
+        (
+            "\"postgres://[::1]\"",
+            "sslmode = \"verify-ca\"\nsslrootcert = \"project\"\ncertificate = \"/dev/null\"",
+            "there is no CA of the project's own",
+        ),
+        (
+            "\"postgres://[::1]\"",
+            "sslmode = \"require\"\nsslcert = \"/dev/null\"",
+            "\"sslcert\" without \"sslkey\"",
+        ),
+    ] {
+        let found = problems(&of(backend, lines));
+        assert!(
+            found.iter().any(|one| one.contains(told)),
+            "{told}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn the_key_of_a_client_certificate_is_its_owners_alone() {
+    let lines = "sslmode = \"require\"\nsslcert = \"gate.crt\"\nsslkey = \"gate.key\"";
+    let directory = directory(&[
+        ("proxy.toml", &with(lines)),
+        ("gate.crt", ""),
+        ("gate.key", ""),
+    ]);
+    let path = directory.path().join("proxy.toml");
+    let key = directory.path().join("gate.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert!(config.files.iter().any(|file| file.path() == key));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let errors = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        errors.contains("project.acme.sslkey") && errors.contains("0644"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn tags_and_deny_are_read_from_files_and_their_bad_lines_shown() {
     let good = "# the office\n203.0.113.0/24\n\n  2001:db8::/32   # v6\n10.0.0.1-10.0.0.9\n";
     let text = format!(

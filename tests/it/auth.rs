@@ -229,7 +229,8 @@ fn t29_a_wrong_password_and_an_unknown_user_read_alike() {
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+/// Puts a file that its owner alone can read in the place of another.
+pub(crate) fn write_private(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();

@@ -6,6 +6,7 @@
 mod admission;
 mod auth;
 mod backend_tls;
+mod backends;
 mod cancel;
 mod certificates;
 mod clients_matrix;

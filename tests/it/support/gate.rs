@@ -80,6 +80,7 @@ pub(crate) struct Settings {
     log_level: &'static str,
     projects: Vec<Project>,
     descriptors: Option<u32>,
+    env: Vec<(&'static str, PathBuf)>,
 }
 
 impl Settings {
@@ -102,6 +103,7 @@ impl Settings {
             log_level: "info",
             projects: projects.to_vec(),
             descriptors: None,
+            env: Vec::new(),
         }
     }
 
@@ -111,6 +113,12 @@ impl Settings {
             descriptors: Some(most),
             ..self
         }
+    }
+
+    /// Sets a variable of the gate's environment to a path.
+    pub(crate) fn env(mut self, name: &'static str, value: &Path) -> Self {
+        self.env.push((name, value.to_path_buf()));
+        self
     }
 
     pub(crate) fn listen(self, addresses: &[&str]) -> Self {
@@ -187,6 +195,7 @@ impl Gate {
             .arg(&config)
             .current_dir(directory.path())
             .env_remove("RUST_LOG")
+            .envs(settings.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
