@@ -11,12 +11,14 @@
 )]
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject as _;
@@ -24,13 +26,19 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const SESSIONS: usize = 9_000;
 const PINGING: usize = 4;
+/// For how long the others are measured before.
+const CALM: Duration = Duration::from_secs(3);
+/// After which an end that hasn't come is taken to never come.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// After which the clients give up, and the measurement with them.
+const LIFE: Duration = Duration::from_secs(60);
 const ROLE: &str = "PORTCULLIS_BENCH_ROLE";
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
@@ -49,33 +57,57 @@ fn main() {
     });
 }
 
+/// The measurement: how long it takes and what it does to others when the gate ends 9,000 sessions,
+/// beside what it is when their clients do.
 async fn measure() {
     let directory = tempfile::tempdir().unwrap();
-    let mut backend = this("backend", &[]);
-    let backend_addr = first_line(&mut backend);
-    write_config(directory.path(), &backend_addr, "127.0.0.1");
-    let mut gate = limited(env!("CARGO_BIN_EXE_portcullis"));
-    let gate = gate
-        .arg("run")
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut gate = gate.spawn().unwrap();
-    let addr = listening(&mut gate);
-    let addr_text = addr.to_string();
-    let certs = directory.path().join("certs");
-    let ca = certs.join("acme/ca.crt").display().to_string();
-    let mut clients = this("clients", &[("GATE", &addr_text), ("CA", &ca)]);
-    let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let mut backends = [this("backend", &[]), this("backend", &[])];
+    let addrs = backends.each_mut().map(|backend| backend.line());
+    write_config(directory.path(), &addrs, "127.0.0.1");
+    let gate = Gate::start(directory.path());
+    for how in [How::Leave, How::Cut] {
+        let mut clients = gate.clients();
+        assert_eq!(clients.line(), "ready");
+        let pings = pinging(gate.addr, &gate.certs.join("globex/ca.crt")).await;
+        tokio::time::sleep(CALM).await;
+        let (ended_before, cpu_before) = (gate.ended(), gate.cpu_ms());
+        let changed = Instant::now();
+        match how {
+            How::Leave => clients.tell("leave"),
+            How::Cut => write_config(directory.path(), &addrs, "192.0.2.1"),
+        }
+        let began = now();
+        let closed = tokio::task::spawn_blocking(move || clients.line());
+        let closed = closed.await.unwrap();
+        while gate.ended() < ended_before + SESSIONS && changed.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let ended = Instant::now();
+        println!("{how:?}: {}", outcome(&closed, began));
+        println!(
+            "  the gate had noted the last end after {} ms, with {} ms of its CPU time",
+            (ended - changed).as_millis(),
+            gate.cpu_ms() - cpu_before
+        );
+        let all = pings.stop().await;
+        let (before, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(at, _)| *at < changed);
+        report("before", before.into_iter().map(|(_, took)| took).collect());
+        let during = rest.into_iter().filter(|(at, _)| *at < ended);
+        report("during", during.map(|(_, took)| took).collect());
+    }
+}
 
-    let pings = pinging(addr, &certs.join("globex/ca.crt")).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let (changed, since_epoch) = (Instant::now(), now());
-    write_config(directory.path(), &backend_addr, "192.0.2.1");
-    let closed = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap());
-    let closed = closed.await.unwrap();
-    let ended = Instant::now();
+/// How the sessions end.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// Their clients leave, all at once: what the machine needs for so many ends.
+    Leave,
+    /// The gate cuts them.
+    Cut,
+}
+
+/// What the clients say of their ends.
+fn outcome(closed: &str, began: u64) -> String {
     let words: Vec<u64> = closed
         .split(' ')
         .map(|word| word.parse().unwrap())
@@ -83,28 +115,15 @@ async fn measure() {
     let [count, told, last] = words[..] else {
         panic!("{closed}")
     };
-    let took = Duration::from_nanos(last.saturating_sub(since_epoch));
-    println!("sessions closed: {count}, of which read FATAL 57P01: {told}");
-    println!(
-        "from the rename of proxy.toml to the last close: {} ms",
-        took.as_millis()
-    );
-    let all = pings.stop().await;
-    let (before, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(at, _)| *at < changed);
-    report("before", before.into_iter().map(|(_, took)| took).collect());
-    let during = rest.into_iter().filter(|(at, _)| *at < ended);
-    report("during", during.map(|(_, took)| took).collect());
-    for mut process in [gate, backend, clients] {
-        process.kill().unwrap();
-        process.wait().unwrap();
-    }
+    let took = Duration::from_nanos(last.saturating_sub(began)).as_millis();
+    format!("{count} sessions ended, {told} read FATAL 57P01, the last after {took} ms")
 }
 
 fn report(when: &str, mut took: Vec<Duration>) {
     took.sort();
     let at = |share: usize| took[(took.len() - 1) * share / 100].as_micros();
     println!(
-        "round trips of other sessions {when}: {} measured, p50 {} us, p99 {} us, longest {} us",
+        "  round trips of other sessions {when}: {} measured, p50 {} us, p99 {} us, longest {} us",
         took.len(),
         at(50),
         at(99),
@@ -117,50 +136,121 @@ fn now() -> u64 {
     u64::try_from(since.as_nanos()).unwrap()
 }
 
-fn write_config(directory: &Path, backend: &str, acme_allows: &str) {
+fn write_config(directory: &Path, [acme, globex]: &[String; 2], acme_allows: &str) {
     let text = format!(
         "listen = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"off\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n\
          [limits]\nsessions = 20000\nsessions_per_project = 20000\nsessions_per_source = 20000\n\
          logins = 20000\nlogins_per_source = 20000\nconnections_per_second_per_source = 1000000\n\
          connection_burst_per_source = 1000000\n\
-         [project.acme]\nhosts = [\"acme.localhost\"]\nallow = [\"{acme_allows}\"]\nbackend = \"postgres://{backend}\"\n\
-         [project.globex]\nhosts = [\"globex.localhost\"]\nallow = [\"127.0.0.1\"]\nbackend = \"postgres://{backend}\"\n"
+         [project.acme]\nhosts = [\"acme.localhost\"]\nallow = [\"{acme_allows}\"]\nbackend = \"postgres://{acme}\"\n\
+         [project.globex]\nhosts = [\"globex.localhost\"]\nallow = [\"127.0.0.1\"]\nbackend = \"postgres://{globex}\"\n"
     );
     fs::write(directory.join("new"), text).unwrap();
     fs::rename(directory.join("new"), directory.join("proxy.toml")).unwrap();
 }
 
-/// A program that may have as many descriptors as the measurement needs.
-fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("prlimit");
-    command.arg("--nofile=20000:20000").arg(program);
-    command
+/// A process of the measurement: it ends with this value, and with this process.
+struct Helper {
+    child: Child,
+    lines: Option<Lines<BufReader<ChildStdout>>>,
 }
 
-fn this(role: &str, variables: &[(&str, &str)]) -> Child {
-    let mut command = limited(env::current_exe().unwrap());
-    command.env(ROLE, role).envs(variables.iter().copied());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+impl Helper {
+    /// Starts `program` with as many descriptors as the measurement needs.
+    fn start(program: impl AsRef<OsStr>, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "prlimit", "--nofile=20000:20000"])
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+        Self { child, lines }
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        let lines = self.lines.as_mut().unwrap();
+        lines.next().expect("the process goes on").unwrap()
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
 }
 
-fn first_line(process: &mut Child) -> String {
-    let stdout = process.stdout.take().unwrap();
-    BufReader::new(stdout).lines().next().unwrap().unwrap()
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
-/// Where the gate listens. Its log goes on being read, and thrown away.
-fn listening(gate: &mut Child) -> SocketAddr {
-    let mut lines = BufReader::new(gate.stderr.take().unwrap()).lines();
-    let addr = lines.by_ref().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-        line["address"].as_str()?.parse().ok()
-    });
-    std::thread::spawn(move || lines.for_each(drop));
-    addr.expect("the gate listens")
+/// This program in another role.
+fn this(role: &str, variables: &[(&str, &str)]) -> Helper {
+    Helper::start(env::current_exe().unwrap(), |command| {
+        command.env(ROLE, role).envs(variables.iter().copied());
+    })
+}
+
+/// The gate, and how many sessions its log says have ended.
+struct Gate {
+    process: Helper,
+    addr: SocketAddr,
+    certs: PathBuf,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    fn start(directory: &Path) -> Self {
+        let mut process = Helper::start(env!("CARGO_BIN_EXE_portcullis"), |command| {
+            command
+                .arg("run")
+                .current_dir(directory)
+                .stderr(Stdio::piped());
+        });
+        let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+        let addr = log.by_ref().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["address"].as_str()?.parse().ok()
+        });
+        let ended = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&ended);
+        std::thread::spawn(move || {
+            for line in log.map_while(Result::ok) {
+                if line.contains("\"session ended\"") {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self {
+            process,
+            addr: addr.expect("the gate listens"),
+            certs: directory.join("certs"),
+            ended,
+        }
+    }
+
+    fn clients(&self) -> Helper {
+        let addr = self.addr.to_string();
+        let ca = self.certs.join("acme/ca.crt").display().to_string();
+        this("clients", &[("GATE", &addr), ("CA", &ca)])
+    }
+
+    fn ended(&self) -> usize {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// User and system time, from proc(5): in hundredths of a second.
+    fn cpu_ms(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = fields.split(' ').skip(11).take(2);
+        ticks.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum()
+    }
 }
 
 /// Lets everybody in, and answers whatever comes with ReadyForQuery.
@@ -224,6 +314,11 @@ async fn session(gate: SocketAddr, tls: &TlsConnector, host: &'static str) -> Tl
 }
 
 async fn clients() {
+    std::thread::spawn(|| {
+        std::thread::sleep(LIFE);
+        eprintln!("sessions did not end within {LIFE:?}");
+        std::process::exit(1);
+    });
     let gate: SocketAddr = env::var("GATE").unwrap().parse().unwrap();
     let tls = connector(Path::new(&env::var("CA").unwrap()));
     let at_once = Arc::new(Semaphore::new(64));
@@ -236,31 +331,50 @@ async fn clients() {
         });
     }
     let sessions = logins.join_all().await;
+    let (leave, told) = watch::channel(false);
     let mut ends = JoinSet::new();
-    for mut session in sessions {
-        ends.spawn(async move {
-            let mut rest = Vec::new();
-            let closed = session.read_to_end(&mut rest).await;
-            let told = closed.is_ok() && rest.windows(5).any(|word| word == b"57P01");
-            (now(), told)
-        });
+    for session in sessions {
+        ends.spawn(end(session, told.clone()));
     }
     println!("ready");
+    tokio::task::spawn_blocking(move || {
+        if std::io::stdin().lines().next().is_some() {
+            leave.send_replace(true);
+        }
+    });
     let ends = ends.join_all().await;
     let told = ends.iter().filter(|(_, told)| *told).count();
     let last = ends.iter().map(|(at, _)| *at).max().unwrap();
     println!("{} {told} {last}", ends.len());
+    std::process::exit(0);
+}
+
+/// Waits for the session's end, or ends it when told to: when that was, and whether the client read why.
+async fn end(mut session: TlsStream<TcpStream>, mut leave: watch::Receiver<bool>) -> (u64, bool) {
+    let mut rest = Vec::new();
+    let is_cut = tokio::select! {
+        closed = session.read_to_end(&mut rest) => closed.is_ok(),
+        Ok(_) = leave.wait_for(|leave| *leave) => false,
+    };
+    if !is_cut {
+        // Terminate.
+        session.write_all(b"X\0\0\0\x04").await.unwrap();
+        session.shutdown().await.unwrap();
+        drop(session.read_to_end(&mut rest).await);
+    }
+    let told = is_cut && rest.windows(5).any(|word| word == b"57P01");
+    (now(), told)
 }
 
 /// Sessions that go to and fro until they are told to stop.
 struct Pings {
-    stop: tokio::sync::watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     tasks: JoinSet<Vec<(Instant, Duration)>>,
 }
 
 async fn pinging(gate: SocketAddr, ca: &Path) -> Pings {
     let tls = connector(ca);
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     for _ in 0..PINGING {
         let mut stream = session(gate, &tls, "globex.localhost").await;

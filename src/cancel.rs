@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::Reached;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::backend::{DialError, Reached};
 use crate::id::ProjectName;
 use crate::wire::startup::{CancelKey, CancelRequest};
 
@@ -17,6 +19,25 @@ pub struct CancelTarget {
     pub project: ProjectName,
     /// Where the session is: the same address, by the same TLS, takes the cancel.
     pub reached: Reached,
+}
+
+impl CancelTarget {
+    /// Carries a request there, and waits until the backend has closed: then the signal is sent (T9).
+    ///
+    /// # Errors
+    /// The backend can't be reached.
+    pub async fn carry(&self, request: &CancelRequest) -> Result<(), DialError> {
+        let mut stream = self.reached.dial().await?.stream;
+        let sent = async {
+            stream.write_all(&request.raw()).await?;
+            stream.flush().await?;
+            // The backend says nothing; it closes when the signal is sent.
+            stream.read(&mut [0]).await
+        };
+        // A reset says the same as a close.
+        drop(sent.await);
+        Ok(())
+    }
 }
 
 /// The keys of the live sessions of this process.
@@ -66,6 +87,37 @@ impl CancelKeys {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, Vec<Arc<Entry>>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What cancels the work of a session, as the gate itself does when it cuts one (T27).
+#[derive(Debug, Clone)]
+pub struct Canceller(Arc<Entry>);
+
+impl Canceller {
+    /// Asks the backend to give up what it does for the session.
+    ///
+    /// # Errors
+    /// The backend can't be reached.
+    pub async fn cancel(&self) -> Result<(), DialError> {
+        let Entry {
+            process_id,
+            key,
+            target,
+        } = &*self.0;
+        let request = CancelRequest {
+            process_id: *process_id,
+            key: key.clone(),
+        };
+        target.carry(&request).await
+    }
+}
+
+impl CancelGuard {
+    /// What cancels the session's work.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.entry))
     }
 }
 

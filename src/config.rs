@@ -2,10 +2,12 @@
 
 mod auth;
 mod backend;
+mod deny;
 mod effective;
 mod files;
 mod limits;
 mod listener;
+mod networks;
 mod problem;
 mod project;
 mod quick;
@@ -41,15 +43,17 @@ use value::{At, Word, Words};
 
 pub use auth::AuthSpec;
 pub use backend::{BackendSpec, ClientCertificate, RootCert};
+pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ControlSocket, ListenerSpec};
+pub use networks::{Networks, line_of};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
 pub use project::{OwnCertificate, ProjectSpec};
 pub use quick::QuickSpec;
 pub use revision::{InvalidRevision, Revision};
+pub use rules::RuleSpec;
 pub(crate) use rules::show_rule;
-pub use rules::{Networks, RuleSpec};
 pub use runtime::RuntimeSpec;
 
 /// The largest `proxy.toml` that is read, in bytes.
@@ -86,11 +90,15 @@ pub struct Config {
     /// Named sets of networks.
     pub tags: BTreeMap<TagName, Networks>,
     /// Who is closed on at accept, whatever the projects say.
-    pub deny: Networks,
+    pub deny: DenySpec,
     /// The projects.
     pub projects: BTreeMap<ProjectName, ProjectSpec>,
     /// What an operator should know about this configuration.
     pub warnings: Vec<Problem>,
+    /// Certificates of single projects that can't be read. A gate that starts refuses them; one that
+    /// runs goes on with what it had of them, for a file that vanished must not keep a change from
+    /// other projects. A project that has nothing to go on with is for whoever builds it to refuse.
+    pub vanished: Vec<Problem>,
     /// The files that it was read from: `proxy.toml` and all that it names.
     pub files: Vec<SourceFile>,
     effective: Effective,
@@ -156,6 +164,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, and the files which may put it right when they change.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_again(path)?.whole()
+    }
+
+    /// Reads a file which a gate runs with, or is to run with, that has read it before: that a
+    /// certificate has [`vanished`](Self::vanished) since is no error.
+    ///
+    /// # Errors
+    /// Everything else that is wrong, and the files which may put it right when they change.
+    pub fn load_again(path: &Path) -> Result<Self, ConfigErrors> {
         let file = SourceFile::look(&absolute(path)?);
         let text = files::read_text(file.path(), MAX_FILE)
             .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
@@ -173,7 +190,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text as what the file `path` is to hold.
+    /// Reads a text as what the file `path` is to hold, as [`Self::load_again`] would.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -192,7 +209,16 @@ impl Config {
     /// Everything that is wrong.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
         let directory = origin.parent().unwrap_or(origin);
-        read(Document::new(origin, text), directory, Vec::new())
+        read(Document::new(origin, text), directory, Vec::new())?.whole()
+    }
+
+    /// The configuration, if nothing has vanished.
+    fn whole(self) -> Result<Self, ConfigErrors> {
+        if self.vanished.is_empty() {
+            Ok(self)
+        } else {
+            Err(ConfigErrors::new(self.vanished, self.files))
+        }
     }
 
     /// A configuration of one project, from the command line.
@@ -205,7 +231,8 @@ impl Config {
             Document::new(Path::new("the command line"), &text),
             Path::new(""),
             Vec::new(),
-        )
+        )?
+        .whole()
     }
 
     /// Every key with the value in force, as TOML that can be read again. Relative paths are
@@ -253,8 +280,9 @@ fn read(
         None
     };
     let Reader {
-        problems,
+        mut problems,
         warnings,
+        vanished,
         files,
         effective,
         ..
@@ -262,11 +290,15 @@ fn read(
     match config {
         Some(config) if problems.is_empty() => Ok(Config {
             warnings,
+            vanished,
             files,
             effective,
             ..config
         }),
-        Some(_) | None => Err(ConfigErrors::new(problems, files)),
+        Some(_) | None => {
+            problems.extend(vanished);
+            Err(ConfigErrors::new(problems, files))
+        }
     }
 }
 
@@ -283,7 +315,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let half_a_minute = Duration::from_secs(30);
     let login_timeout = root.or_within("login_timeout", half_a_minute, &seconds(1, 600));
     let drain_timeout = root.or_within("drain_timeout", half_a_minute, &seconds(0, 86_400));
-    let deny = root.or("deny", rules::NetworkList::default()).collect();
+    let deny = root.or("deny", deny::DenyValue::default());
     listener::read_listeners(root, &mut listeners, &mut named);
     let tls_min_version = root.table("tls", |tls| {
         tls.or("min_version", Word(MinVersion::Tls12)).0
@@ -311,10 +343,13 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         .into_iter()
         .map(|spec| spec.map(|spec| (spec.name.clone(), spec)));
     Some(Config {
+        // First, so that it is read to its end even if a project isn't all there.
+        deny: deny.into_spec(root, &tags),
         projects: projects.collect::<Option<_>>()?,
         default_project: name,
         effective: Effective::default(),
         warnings: Vec::new(),
+        vanished: Vec::new(),
         files: Vec::new(),
         listeners,
         certs,
@@ -328,7 +363,6 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         limits,
         runtime,
         tags,
-        deny,
     })
 }
 

@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cancel::CancelKeys;
+use crate::cancel::{CancelGuard, CancelKeys};
 use crate::gate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::project::Projects;
@@ -103,7 +103,7 @@ async fn login(
 ) -> Result<Login, Refusal> {
     let deadline = Instant::now() + projects.common().login_timeout;
     // Held until this function ends: an answer is work too.
-    let (accepted, _slot) = Accepted::new(incoming, projects, &gate.limits)?;
+    let (accepted, _slot) = Accepted::new(incoming, projects, &gate.limits, facts)?;
     let stages = stages(gate, projects, (accepted, deadline), facts);
     match timeout_at(deadline, stages).await {
         Ok(Ok(login)) => Ok(login),
@@ -154,7 +154,10 @@ async fn stages(
 /// The session, until either side ends it or the gate does.
 async fn session(gate: &Gate, authenticated: Box<Authenticated>, facts: &Facts) {
     let project = &authenticated.admission.project;
-    let live = gate.sessions.register(facts.client, project.name.clone());
+    let cancel = authenticated.cancel.as_ref().map(CancelGuard::canceller);
+    let live = gate
+        .sessions
+        .register(facts.client, project.name.clone(), cancel);
     // From now on a change of the rules finds this session. One that came during the login did
     // not, so it is measured once more against what is in force by now (T27).
     revocation::review(live.session(), &gate.projects.load(), Timestamp::now());

@@ -2,6 +2,7 @@
 
 mod accept;
 mod drain;
+mod endings;
 mod leaves;
 mod reload;
 mod review;

@@ -17,15 +17,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// admin_shutdown: the session was ended on purpose, by the operator's side (T22).
 const ADMIN_SHUTDOWN: &str = "57P01";
 
-/// Measures one session against `projects`, and cuts it if need be. Returns whether it may not go
-/// on.
-pub fn review(session: &Session, projects: &Projects, now: Timestamp) -> bool {
-    let cut = verdict(session, projects, now);
-    let is_cut = cut.is_some();
-    if let Some(cut) = cut {
+/// Measures one session against `projects`, and cuts it at once if it may not go on.
+pub fn review(session: &Session, projects: &Projects, now: Timestamp) {
+    if let Some(cut) = verdict(session, projects, now) {
         session.control.cut(cut);
     }
-    is_cut
 }
 
 /// The reason for which `session` may not go on, if there is one.
@@ -36,7 +32,7 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         project: name,
         ..
     } = session;
-    if projects.common().deny.contains(*client) {
+    if projects.common().deny.contains(*client, now) {
         let message = format!("connections from {} are no longer allowed", client.ip());
         return Some(cut("deny_listed", &message, None));
     }

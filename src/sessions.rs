@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::address::ClientAddr;
+use crate::cancel::Canceller;
 use crate::id::ProjectName;
-use crate::relay::{Control, Cut};
+use crate::relay::Control;
 
 /// The live sessions.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub struct Session {
     pub client: ClientAddr,
     /// Which project it is a session of.
     pub project: ProjectName,
+    /// What cancels its work; none if the backend gave out no key (T10).
+    pub cancel: Option<Canceller>,
     /// Its relay's controls.
     pub control: Arc<Control>,
 }
@@ -32,11 +35,17 @@ pub struct Session {
 impl Sessions {
     /// Counts a session as live for as long as the guard lives.
     #[must_use]
-    pub fn register(&self, client: ClientAddr, project: ProjectName) -> LiveSession {
+    pub fn register(
+        &self,
+        client: ClientAddr,
+        project: ProjectName,
+        cancel: Option<Canceller>,
+    ) -> LiveSession {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session {
             client,
             project,
+            cancel,
             control: Arc::default(),
         });
         self.lock().insert(id, Arc::clone(&session));
@@ -59,16 +68,6 @@ impl Sessions {
         let live = self.lock();
         let of_project = live.values().filter(|session| session.project == *project);
         of_project.map(Arc::clone).collect()
-    }
-
-    /// Cuts the sessions for which `judge` has a reason. Returns how many.
-    pub fn cut(&self, judge: impl Fn(&Session) -> Option<Cut>) -> usize {
-        // Judged on a copy, so that no session waits for the lock to open or to end.
-        let verdicts = self
-            .all()
-            .into_iter()
-            .filter_map(|session| judge(&session).map(|cut| session.control.cut(cut)));
-        verdicts.count()
     }
 
     /// How many are live.
@@ -161,9 +160,6 @@ impl Drop for Opened {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::time::Duration;
-
-    use bytes::Bytes;
 
     use super::*;
 
@@ -184,23 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_judged_sessions_are_cut_and_a_dropped_one_is_forgotten() {
+    fn a_session_is_found_until_its_guard_is_dropped() {
         let sessions = Sessions::default();
-        let from = |text: &str| ClientAddr::from(text.parse::<IpAddr>().unwrap());
-        let project: ProjectName = "acme".parse().unwrap();
-        let kept = sessions.register(from("203.0.113.1"), project.clone());
-        let revoked = sessions.register(from("203.0.113.2"), project);
-        let judge = |session: &Session| {
-            (session.client == from("203.0.113.2")).then(|| Cut {
-                reason: "revoked",
-                message: Bytes::new(),
-                grace: Duration::ZERO,
-            })
-        };
-        assert_eq!(sessions.cut(judge), 1);
-        drop(revoked);
-        assert_eq!(sessions.len(), 1);
-        assert_eq!(sessions.cut(judge), 0);
+        let client = ClientAddr::from("203.0.113.1".parse::<IpAddr>().unwrap());
+        let [acme, globex] = ["acme", "globex"].map(|name| name.parse::<ProjectName>().unwrap());
+        let kept = sessions.register(client, acme, None);
+        let ended = sessions.register(client, globex.clone(), None);
+        assert_eq!((sessions.len(), sessions.of(&globex).len()), (2, 1));
+        drop(ended);
+        assert_eq!((sessions.all().len(), sessions.of(&globex).len()), (1, 0));
         drop(kept);
         assert!(sessions.is_empty());
     }

@@ -28,7 +28,8 @@ use super::{Admin, Bounds};
 use crate::address::ClientAddr;
 use crate::config::Revision;
 use crate::connection::Gate;
-use crate::gate::allow_list::{AllowList, Shadow};
+use crate::gate::allow_list::{AllowList, Hits, Shadow};
+use crate::gate::deny_list::Denied;
 use crate::gate::rule::{Rule, Source, Verdict};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects};
@@ -81,10 +82,64 @@ pub struct DecisionInForce {
     pub rule: Option<RuleHits>,
     /// The rules that match and don't decide, the closest first.
     pub shadowed: Vec<ShadowedRule>,
-    /// Whether the address is on the process-wide deny list, and closed on at accept.
-    pub deny_listed: bool,
+    /// The entry of the process-wide deny list by which the address is closed on at accept, if there
+    /// is one.
+    pub deny_listed: Option<DenyListed>,
     /// Whether the project lets in whom its rules deny.
     pub observe: bool,
+}
+
+/// An entry of the process-wide deny list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenyListed {
+    /// The rule's id; none if the entry stands in a file.
+    pub id: Option<String>,
+    /// The rule's source, or the file's prefix.
+    pub source: String,
+    /// The file that it stands in, if it is not a rule.
+    pub file: Option<String>,
+    /// Connections that were turned away by the rule, or by any entry of the file.
+    pub hits: u64,
+    /// When the last one was, RFC 3339; none for never.
+    pub last_hit: Option<String>,
+}
+
+impl From<Denied<'_>> for DenyListed {
+    fn from(denied: Denied<'_>) -> Self {
+        let (id, file, hits) = match denied {
+            Denied::Rule { rule, hits } => (Some(rule.id.to_string()), None, hits),
+            Denied::File { name, hits, .. } => (None, Some(name.to_owned()), hits),
+        };
+        Self {
+            id,
+            source: denied.source().to_string(),
+            file,
+            hits: hits.count,
+            last_hit: hits.last.map(|last| last.to_string()),
+        }
+    }
+}
+
+/// The process-wide deny list as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenyInForce {
+    /// What is written one by one, in the order of writing.
+    pub rules: Vec<RuleHits>,
+    /// The files.
+    pub files: Vec<FileHits>,
+}
+
+/// How often a file of networks turned somebody away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHits {
+    /// The file.
+    pub file: String,
+    /// How many networks it lists.
+    pub networks: usize,
+    /// Connections that were turned away by it since the process started.
+    pub hits: u64,
+    /// When the last one was, RFC 3339; none for never.
+    pub last_hit: Option<String>,
 }
 
 /// A rule that matches an address and doesn't decide.
@@ -195,6 +250,7 @@ impl Control {
         } = socket;
         let admin = self.admin.clone().router();
         let routes = Router::new()
+            .route("/v1/deny", get(deny))
             .route("/v1/projects/{project}/rules", get(rules))
             .route("/v1/projects/{project}/decision", get(decision))
             .route("/v1/projects/{project}/cuts", post(cuts))
@@ -225,6 +281,21 @@ fn bad(why: impl ToString) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, format!("{}\n", why.to_string()))
 }
 
+async fn deny(State(gate): State<Arc<Gate>>) -> Json<DenyInForce> {
+    let projects = gate.projects.load_full();
+    let deny = &projects.common().deny;
+    let file = |(name, networks, hits): (&str, usize, Hits)| FileHits {
+        file: name.to_owned(),
+        networks,
+        hits: hits.count,
+        last_hit: hits.last.map(|last| last.to_string()),
+    };
+    Json(DenyInForce {
+        rules: deny.rules().map(rule_hits).collect(),
+        files: deny.files().map(file).collect(),
+    })
+}
+
 async fn rules(State(gate): State<Arc<Gate>>, Path(name): Path<String>) -> Answer<RulesInForce> {
     let project = find(&gate.projects.load(), &name)?;
     Ok(Json(RulesInForce {
@@ -235,14 +306,17 @@ async fn rules(State(gate): State<Arc<Gate>>, Path(name): Path<String>) -> Answe
 }
 
 fn hits(list: &AllowList) -> Vec<RuleHits> {
-    let one = |(rule, hits): (&Rule, crate::gate::allow_list::Hits)| RuleHits {
+    list.hits().map(rule_hits).collect()
+}
+
+fn rule_hits((rule, hits): (&Rule, Hits)) -> RuleHits {
+    RuleHits {
         id: rule.id.to_string(),
         verdict: rule.verdict.to_string(),
         source: rule.source.to_string(),
         hits: hits.count,
         last_hit: hits.last.map(|last| last.to_string()),
-    };
-    list.hits().map(one).collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -268,7 +342,11 @@ async fn decision(
         verdict: decision.verdict().to_string(),
         rule: decision.matched().and_then(|matched| decider(matched.rule)),
         shadowed: ShadowedRule::all(&project.allow, client, now),
-        deny_listed: projects.common().deny.contains(client),
+        deny_listed: projects
+            .common()
+            .deny
+            .find(client, now)
+            .map(DenyListed::from),
         observe: project.policy.observe,
     }))
 }

@@ -104,7 +104,8 @@ impl Failure {
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
-    Config::load(path).map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
+    Config::load_again(path)
+        .map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
 }
 
 fn find<'c>(config: &'c Config, project: &ProjectName) -> Result<&'c ProjectSpec, Failure> {

@@ -135,6 +135,8 @@ pub struct Problem {
     help: Option<String>,
     place: Option<Place>,
     excerpt: Option<Excerpt>,
+    /// What it collides with.
+    first: Option<(Place, Excerpt)>,
 }
 
 impl Problem {
@@ -146,6 +148,7 @@ impl Problem {
             help: None,
             place: None,
             excerpt: None,
+            first: None,
         }
     }
 
@@ -157,12 +160,21 @@ impl Problem {
             help: None,
             place: Some(document.place(span.start)),
             excerpt: Some(document.excerpt(span)),
+            first: None,
         }
     }
 
     pub(super) fn saying(self, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            ..self
+        }
+    }
+
+    /// Shows what is written at `first`, too: the problem is that both are there.
+    pub(super) fn because_of(self, document: &Document<'_>, first: &Range<usize>) -> Self {
+        Self {
+            first: Some((document.place(first.start), document.excerpt(first))),
             ..self
         }
     }
@@ -208,24 +220,24 @@ impl Problem {
 
     /// The problem with its line and a caret, with no line end behind it.
     fn render(&self, level: Level<'_>, renderer: &Renderer) -> String {
-        let path = self
-            .place
-            .as_ref()
-            .map(|place| place.file.display().to_string());
-        let mut group =
-            level
-                .primary_title(self.title())
-                .elements(
-                    self.excerpt
-                        .iter()
-                        .zip(&self.place)
-                        .map(|(excerpt, place)| {
-                            Snippet::source(excerpt.line.as_str())
-                                .line_start(place.line)
-                                .path(path.as_deref())
-                                .annotation(AnnotationKind::Primary.span(excerpt.span.clone()))
-                        }),
-                );
+        let here = self.place.iter().zip(&self.excerpt);
+        let here = here.map(|(place, excerpt)| (place, excerpt, AnnotationKind::Primary, None));
+        let first = self.first.iter().map(|(place, excerpt)| {
+            let label = Some("the first of the two");
+            (place, excerpt, AnnotationKind::Context, label)
+        });
+        let shown = here
+            .chain(first)
+            .map(|shown| (shown.0.file.display().to_string(), shown));
+        let shown: Vec<_> = shown.collect();
+        let snippets = shown.iter().map(|(path, (place, excerpt, kind, label))| {
+            let annotation = kind.span(excerpt.span.clone()).label(*label);
+            Snippet::source(excerpt.line.as_str())
+                .line_start(place.line)
+                .path(path.as_str())
+                .annotation(annotation)
+        });
+        let mut group = level.primary_title(self.title()).elements(snippets);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
@@ -240,6 +252,9 @@ impl fmt::Display for Problem {
             write!(f, "{place}:{}: ", place.column)?;
         }
         f.write_str(&self.title())?;
+        if let Some((first, _)) = &self.first {
+            write!(f, ", at {first}")?;
+        }
         self.help
             .as_ref()
             .map_or(Ok(()), |help| write!(f, " ({help})"))

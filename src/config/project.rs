@@ -8,9 +8,10 @@ use super::auth::{self, AuthSpec};
 use super::backend::{self, BackendSpec};
 use super::files::SourceFile;
 use super::limits::LimitsSpec;
+use super::networks::Networks;
 use super::problem::Place;
 use super::revision::Revision;
-use super::rules::{Networks, RuleList, RuleSpec, refuse_unknown_tags};
+use super::rules::{RuleList, RuleSpec, refuse_repeated, refuse_unknown_tags};
 use super::section::Section;
 use super::value::{At, Word, Words};
 use crate::address::{Host, HostName};
@@ -151,9 +152,12 @@ impl<'c> Projects<'c> {
         deny: RuleList<true>,
     ) -> Vec<RuleSpec> {
         let mut rules: Vec<_> = allow.into_specs().collect();
-        refuse_unknown_tags(section, "allow", self.tags, &rules);
+        refuse_unknown_tags(section, "allow", self.tags, rules.iter().enumerate());
         let deny: Vec<_> = deny.into_specs().collect();
-        refuse_unknown_tags(section, "deny", self.tags, &deny);
+        refuse_unknown_tags(section, "deny", self.tags, deny.iter().enumerate());
+        let of_allow = rules.iter().enumerate().map(|rule| ("allow", rule));
+        let of_deny = deny.iter().enumerate().map(|rule| ("deny", rule));
+        refuse_repeated(section, of_allow.chain(of_deny));
         rules.extend(deny);
         rules
     }
@@ -209,7 +213,7 @@ fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
     })
 }
 
-/// Refuses a path at which there is no file that can be read.
+/// Notes a certificate's path at which there is no file that can be read.
 pub(super) fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf>>) {
     let Some(At {
         value: path,
@@ -220,13 +224,11 @@ pub(super) fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf
     };
     section.reader.files.push(SourceFile::look(path));
     let is_file = File::open(path).and_then(|file| Ok(file.metadata()?.is_file()));
-    match is_file {
-        Ok(true) => {}
-        Ok(false) => section
-            .reader
-            .refuse(spot, format!("{} is not a file", path.display())),
-        Err(error) => section
-            .reader
-            .refuse(spot, format!("{}: {error}", path.display())),
-    }
+    let why = match is_file {
+        Ok(true) => return,
+        Ok(false) => format!("{} is not a file", path.display()),
+        Err(error) => format!("{}: {error}", path.display()),
+    };
+    let problem = section.reader.problem(spot).saying(why);
+    section.reader.vanished.push(problem);
 }

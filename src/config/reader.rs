@@ -21,6 +21,8 @@ pub(super) struct Reader<'t> {
     directory: PathBuf,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// Certificates that can't be read: see [`Config::vanished`](super::Config::vanished).
+    pub(super) vanished: Vec<Problem>,
     pub(super) files: Vec<SourceFile>,
     pub(super) effective: Effective,
     /// Every key that was asked for, with `*` for a name of the user's own choice.
@@ -35,6 +37,7 @@ impl<'t> Reader<'t> {
             directory: directory.to_path_buf(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            vanished: Vec::new(),
             files: Vec::new(),
             effective: Effective::default(),
             asked: BTreeSet::new(),
@@ -78,6 +81,21 @@ impl<'t> Reader<'t> {
         let problem = self
             .problem(spot)
             .saying(message.to_string())
+            .with_help(help);
+        self.problems.push(problem);
+    }
+
+    /// Notes what is wrong at a spot because of what stands at another one, which is shown as well.
+    pub(super) fn refuse_beside(
+        &mut self,
+        spot: &Spot,
+        (message, first): (impl Display, &Spot),
+        help: &str,
+    ) {
+        let problem = self
+            .problem(spot)
+            .saying(message.to_string())
+            .because_of(&self.document, &first.span)
             .with_help(help);
         self.problems.push(problem);
     }

@@ -1,23 +1,16 @@
-//! The lists: rules of a project, named sets under `[tags]`, the process-wide `deny`.
+//! Rules as they are written, and the named sets under `[tags]`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use toml::de::DeValue;
 
-use super::problem::{Document, Place, Problem};
+use super::networks::{NetworkList, Networks};
+use super::problem::Place;
 use super::reader::{Item, Spot};
 use super::section::{Section, nearest};
-use super::value::{Value, quoted, show_path};
-use crate::gate::network::Network;
+use super::value::Value;
 use crate::gate::rule::{Rule, RuleId, Source, TagName, Verdict};
-
-/// The largest file of networks that is read, in bytes: some ten million lines.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
-/// How many bad lines of one file are shown; a file of another kind has nothing else.
-const SHOWN_LINES: usize = 10;
 
 /// A rule and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +20,6 @@ pub struct RuleSpec {
     /// Where.
     pub place: Place,
 }
-
-/// Networks under one name, or under none: the process-wide `deny`.
-pub type Networks = Arc<[Network]>;
 
 /// `allow` or `deny` of a project: rules of one verdict.
 #[derive(Default)]
@@ -60,7 +50,6 @@ impl<const DENY: bool> Value for RuleList<DENY> {
             item.reader
                 .refuse(&one.spot, "\"nowhere\" stands alone or not at all");
         }
-        refuse_repeated_ids(item, &rules);
         Some(Self(rules))
     }
 
@@ -69,32 +58,33 @@ impl<const DENY: bool> Value for RuleList<DENY> {
     }
 }
 
-fn refuse_repeated_ids<const DENY: bool>(item: &mut Item<'_, '_>, rules: &[Written<DENY>]) {
-    let mut first = BTreeMap::new();
-    for Written {
-        spec: RuleSpec { rule, place },
-        spot,
-    } in rules
-    {
-        let Some(place) = first.insert(&rule.id, place) else {
+/// Refuses rules that repeat another's id, each with the first of the two: `rules` are the rules of the
+/// lists that decide together, with the key and the place of each.
+pub(super) fn refuse_repeated<'r>(
+    section: &mut Section<'_, '_>,
+    rules: impl Iterator<Item = (&'static str, (usize, &'r RuleSpec))>,
+) {
+    let mut first: BTreeMap<&RuleId, Spot> = BTreeMap::new();
+    for (list, (index, RuleSpec { rule, .. })) in rules {
+        let spot = section.element(list, index);
+        let Some(first) = first.get(&rule.id) else {
+            first.insert(&rule.id, spot);
             continue;
         };
-        if rule.id.is_derived() {
-            let message = format!("{} is in this list already, at {place}", rule.source);
-            item.reader
-                .warn(spot, message, "one of the two has no effect");
+        let (message, help) = if rule.id.is_derived() {
+            let message = format!("{} is in this list already", rule.source);
+            (message, "leave out one of the two")
         } else {
-            item.reader.refuse(
-                spot,
-                format!("the id {} is taken by the rule at {place}", rule.id),
-            );
-        }
+            let message = format!("the id {} is another rule's already", rule.id);
+            (message, "give each rule an id of its own, or none")
+        };
+        section.reader.refuse_beside(&spot, (message, first), help);
     }
 }
 
 /// A rule in the form in which it is written: a source as a string, or a table.
-struct Written<const DENY: bool> {
-    spec: RuleSpec,
+pub(super) struct Written<const DENY: bool> {
+    pub(super) spec: RuleSpec,
     spot: Spot,
 }
 
@@ -227,13 +217,13 @@ pub(super) fn read_tags(section: &mut Section<'_, '_>) -> BTreeMap<TagName, Netw
 }
 
 /// Refuses rules for tags that `[tags]` doesn't name: such a rule would silently match nobody.
-pub(super) fn refuse_unknown_tags(
+pub(super) fn refuse_unknown_tags<'r>(
     section: &mut Section<'_, '_>,
     list: &str,
     tags: &BTreeMap<TagName, Networks>,
-    rules: &[RuleSpec],
+    rules: impl Iterator<Item = (usize, &'r RuleSpec)>,
 ) {
-    for (index, RuleSpec { rule, .. }) in rules.iter().enumerate() {
+    for (index, RuleSpec { rule, .. }) in rules {
         let Source::Tag(name) = &rule.source else {
             continue;
         };
@@ -249,108 +239,5 @@ pub(super) fn refuse_unknown_tags(
         section
             .reader
             .refuse_with(&spot, format!("there is no tag {name}"), &help);
-    }
-}
-
-/// Networks as they are written: an array of networks and files, or one file.
-#[derive(Default)]
-pub(super) struct NetworkList(Vec<Part>);
-
-impl NetworkList {
-    /// All networks, in the order of writing.
-    pub(super) fn collect(self) -> Networks {
-        let all = self.0.into_iter().flat_map(|part| match part {
-            Part::One(network) => vec![network],
-            Part::File { networks, .. } => networks,
-        });
-        all.collect()
-    }
-}
-
-impl Value for NetworkList {
-    fn read(item: &mut Item<'_, '_>) -> Option<Self> {
-        match item.value {
-            DeValue::Array(_) => item.elements().map(Self),
-            DeValue::Table(_) => Part::read(item).map(|part| Self(vec![part])),
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {
-                item.refuse_type("an array of networks, or { file = \"networks.txt\" }")
-            }
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0.show()
-    }
-}
-
-enum Part {
-    One(Network),
-    File {
-        path: PathBuf,
-        networks: Vec<Network>,
-    },
-}
-
-impl Value for Part {
-    fn read(item: &mut Item<'_, '_>) -> Option<Self> {
-        const EXPECTED: &str =
-            "a network such as \"203.0.113.0/24\", or { file = \"networks.txt\" }";
-        if let Some(text) = item.value.as_str() {
-            return text
-                .parse()
-                .map_or_else(|error| item.refuse(error), |one| Some(Self::One(one)));
-        }
-        let path: PathBuf = item.table(EXPECTED, |section| {
-            section.required("file", "file = \"networks.txt\"")
-        })?;
-        let networks = read_network_file(item, &path)?;
-        Some(Self::File { path, networks })
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::One(network) => quoted(&network.to_string()),
-            Self::File { path, .. } => format!("{{ file = {} }}", show_path(path)),
-        }
-    }
-}
-
-/// Reads a file of one network per line; `#` begins a comment, and blank lines mean nothing.
-fn read_network_file(item: &mut Item<'_, '_>, path: &Path) -> Option<Vec<Network>> {
-    let text = match item.reader.read_file(path, MAX_FILE) {
-        Ok(text) => text,
-        Err(error) => return item.refuse(format!("{}: {error}", path.display())),
-    };
-    if text.contains("-----BEGIN ") {
-        // What is wrong is shown with the line it is on, and a key must not be shown (T34).
-        return item.refuse(format!("{} is PEM, not a list of networks", path.display()));
-    }
-    let mut networks = Vec::new();
-    let mut bad = Vec::new();
-    for line in text.lines() {
-        let written = line.split('#').next().unwrap_or_default().trim();
-        match written.parse() {
-            Ok(network) => networks.push(network),
-            Err(_) if written.is_empty() => {}
-            Err(error) => bad.push((written, error)),
-        }
-    }
-    if bad.is_empty() {
-        return Some(networks);
-    }
-    let document = Document::new(path, &text);
-    for (written, error) in bad.iter().take(SHOWN_LINES) {
-        let start = written.as_ptr().addr() - text.as_ptr().addr();
-        let span = start..start + written.len();
-        let problem = Problem::at(&document, &span, &item.spot.key).saying(error.to_string());
-        item.reader.problems.push(problem);
-    }
-    match bad.len().saturating_sub(SHOWN_LINES) {
-        0 => None,
-        more => item.refuse(format!("{} has {more} more bad lines", path.display())),
     }
 }

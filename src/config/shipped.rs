@@ -137,7 +137,7 @@ fn the_shipped_file_has_every_key_that_is_read_and_no_other() {
     let table = "{ source = \"203.0.113.5\", note = \"Ann at home\", author = \"ann\", id = \"ann\", \
                  expires = 2027-01-31T18:00:00Z }";
     assert!(SHIPPED.contains(table));
-    let feed = "[\"198.51.100.0/24\", { file = \"feed.txt\" }]";
+    let feed = "[\"198.51.100.0/24\", \"tag:office\", { file = \"feed.txt\" }]";
     assert!(SHIPPED.contains(feed));
     let text = uncommented()
         .replacen("deny = []", &format!("deny = {feed}"), 1)

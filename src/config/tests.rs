@@ -132,19 +132,41 @@ fn a_rule_is_a_string_or_a_table() {
 }
 
 #[test]
-fn a_given_id_is_unique_in_its_list_and_a_repeated_source_is_warned_about() {
-    let twice = "deny = [{ source = \"::1\", id = \"a\" }, { source = \"::2\", id = \"a\" }]";
-    let found = problems(&with(twice));
-    assert_eq!(
-        found,
-        ["6:39 project.acme.deny[1]: the id a is taken by the rule at proxy.toml:6"]
-    );
-    let config = parse(&with("deny = [\"::1\", \"::1/128\"]"));
+fn t25_a_rule_that_is_there_twice_is_an_error_that_shows_both() {
+    let twice = "deny = [{ source = \"::1\", id = \"a\" },\n { source = \"::2\", id = \"a\" }]";
+    let help = "(give each rule an id of its own, or none)";
+    let shown = |text: &str| -> Vec<String> {
+        let errors = Config::parse(text, Path::new("proxy.toml")).unwrap_err();
+        errors.problems().iter().map(ToString::to_string).collect()
+    };
+    let found = shown(&with(twice));
+    let expected =
+        "proxy.toml:7:2: project.acme.deny[1]: the id a is another rule's already, at proxy.toml:6";
+    assert_eq!(found, [format!("{expected} {help}")]);
+    let in_both = "deny = [{ source = \"::1\", id = \"a\" }]";
+    let text = with(in_both).replace("allow = [", "allow = [{ source = \"::2\", id = \"a\" }, ");
+    let found = shown(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        config.warnings[0]
-            .message()
-            .contains("in this list already")
+        found[0].contains("deny[0]") && found[0].contains("at proxy.toml:"),
+        "{found:?}"
     );
+    let errors = Config::parse(
+        &with("deny = [\"::1\",\n\"::1/128\"]"),
+        Path::new("proxy.toml"),
+    );
+    let shown = errors.unwrap_err().render(Style::Plain);
+    assert!(shown.contains("::1 is in this list already"), "{shown}");
+    assert!(
+        shown.contains("6 | deny = [\"::1\",") && shown.contains("7 | \"::1/128\"]"),
+        "{shown}"
+    );
+    // The same source may well be in both lists: deny wins.
+    let first = parse(MINIMAL).projects[&"acme".parse().unwrap()].rules[0]
+        .rule
+        .source
+        .to_string();
+    parse(&with(&format!("deny = [{first:?}]")));
 }
 
 #[test]
@@ -315,7 +337,8 @@ fn tags_and_deny_are_read_from_files_and_their_bad_lines_shown() {
     ]);
     let path = directory.path().join("proxy.toml");
     let config = Config::load(&path).unwrap();
-    assert_eq!(config.deny.len(), 4);
+    assert_eq!(config.deny.rules.len(), 1);
+    assert_eq!(config.deny.files[0].networks.len(), 3);
     assert_eq!(config.tags[&"office".parse().unwrap()].len(), 4);
     assert_eq!(config.files.len(), 3);
 

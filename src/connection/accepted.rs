@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::net::TcpStream;
 
+use super::facts::Facts;
 use crate::address::ClientAddr;
 use crate::gate::limits::{Limits, LoginSlot, OverLimit};
 use crate::id::ProjectName;
@@ -32,34 +34,37 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// Takes a slot for the connection's login, before any work is done for it. The slot is to be
-    /// held until the login has ended, a refusal's answer included.
+    /// Takes a slot for the connection's login, or for its refusal to be told, before any work is done
+    /// for it. The slot is to be held until the login has ended, a refusal's answer included.
     ///
     /// # Errors
-    /// The address is on the process-wide deny list, or over a limit with no explanation due.
+    /// The address is on the process-wide deny list, or over a limit with no explanation due
+    /// or none to be had.
     pub(super) fn new(
         incoming: Incoming,
         projects: &Projects,
         limits: &Arc<Limits>,
-    ) -> Result<(Self, Option<LoginSlot>), Refusal> {
+        facts: &mut Facts,
+    ) -> Result<(Self, LoginSlot), Refusal> {
         let Incoming {
             socket,
             client,
             pinned,
         } = incoming;
-        if projects.common().deny.contains(client) {
+        let deny = &projects.common().deny;
+        facts.rule = deny.turn_away(client, Timestamp::now());
+        if facts.rule.is_some() {
             return Err(Refusal::DenyListed);
         }
         // On a socket that is dead already it fails, as will whatever comes next.
         drop(projects.common().tcp.apply(&socket));
         let now = Instant::now();
         let (slot, over) = match limits.login(client, now) {
-            Ok(slot) => (Some(slot), None),
-            // When the whole process is short, an explanation to each of a crowd would be the very
-            // work that there is too much of.
-            Err(over @ OverLimit::Logins(_)) => return Err(Refusal::TooMany(over)),
-            Err(over) if !limits.may_explain(client, now) => return Err(Refusal::TooMany(over)),
-            Err(over) => (None, Some(over)),
+            Ok(slot) => (slot, None),
+            Err(over) => match limits.telling(client, now) {
+                Some(slot) => (slot, Some(over)),
+                None => return Err(Refusal::TooMany(over)),
+            },
         };
         let accepted = Self {
             socket,

@@ -2,13 +2,13 @@
 //! the rules of the project whose session it would cancel, and never answered (T9).
 
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::admitted::Admissions;
 use super::facts::Facts;
 use super::refused::{Channel, Refused};
-use crate::cancel::{CancelKeys, CancelTarget};
+use crate::cancel::CancelKeys;
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
 use crate::wire::startup::CancelRequest;
@@ -61,27 +61,15 @@ async fn carry(
     by.limits
         .cancel(facts.client, Instant::now())
         .map_err(Refusal::TooMany)?;
-    let CancelTarget { project, reached } = keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
+    let target = keys.find(request).ok_or(Refusal::UnknownCancelKey)?;
     let project = by
         .projects
-        .by_name(&project)
+        .by_name(&target.project)
         .ok_or(Refusal::UnknownCancelKey)?;
     by.decide(project, None, facts)?;
-    facts.backend = Some(reached.addr().clone());
-    let mut stream = reached
-        .dial()
-        .await
-        .map_err(|error| Refusal::from_dial(&error))?
-        .stream;
-    let sent = async {
-        stream.write_all(&request.raw()).await?;
-        stream.flush().await?;
-        // The backend says nothing; it closes when the signal is sent.
-        stream.read(&mut [0]).await
-    };
-    // A reset says the same as a close.
-    drop(sent.await);
-    Ok(())
+    facts.backend = Some(target.reached.addr().clone());
+    let carried = target.carry(request).await;
+    carried.map_err(|error| Refusal::from_dial(&error))
 }
 
 impl Waiting {

@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
-use self::hits::Counter;
+pub(super) use self::hits::Counter;
 use super::network::Network;
 use super::rule::{Rule, RuleId, Source, TagName, Verdict};
 use super::set::{NetworkSet, half};

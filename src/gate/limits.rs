@@ -29,6 +29,12 @@ use counts::Counts;
 use rate::{Clock, MINUTE, Rate, Rates, SECOND};
 use source::Source;
 
+/// Connections over a limit that are on their way to being told so, at once: of the process, and of
+/// one source. They hold none of the places that there are too few of, and each costs a TLS handshake,
+/// so that a flood must not be able to have many.
+const TELLING: u32 = 64;
+const TELLING_PER_SOURCE: u32 = 4;
+
 /// The limits in force. A source is an IPv4 address or an IPv6 /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitsSpec {
@@ -111,6 +117,7 @@ struct State {
     spec: LimitsSpec,
     clock: Clock,
     logins: Counts<Source>,
+    telling: Counts<Source>,
     sessions: Counts<Source>,
     sessions_of_projects: Counts<ProjectName>,
     connections: Rates,
@@ -126,6 +133,7 @@ impl Limits {
             spec,
             clock: Clock::default(),
             logins: Counts::default(),
+            telling: Counts::default(),
             sessions: Counts::default(),
             sessions_of_projects: Counts::default(),
             connections: Rates::new(spec.connections()),
@@ -161,10 +169,30 @@ impl Limits {
         let source = Source::from(client);
         let mut state = self.lock();
         state.take_login(source, now)?;
-        Ok(LoginSlot {
+        Ok(self.slot(source, Place::Login))
+    }
+
+    /// Takes a place for a connection that [`Self::login`] has refused, to be told why; none if its
+    /// source is due no explanation, or if too many are being told already.
+    pub fn telling(self: &Arc<Self>, client: ClientAddr, now: Instant) -> Option<LoginSlot> {
+        let source = Source::from(client);
+        let mut state = self.lock();
+        let now = state.clock.read(now);
+        let has_room =
+            state.telling.total() < TELLING && state.telling.of(&source) < TELLING_PER_SOURCE;
+        if !has_room || !state.explanations.can_spend(source, now) {
+            return None;
+        }
+        state.telling.take(&source);
+        Some(self.slot(source, Place::Telling))
+    }
+
+    fn slot(self: &Arc<Self>, source: Source, place: Place) -> LoginSlot {
+        LoginSlot {
             limits: Arc::clone(self),
             source,
-        })
+            place,
+        }
     }
 
     /// Takes the place of a session of `project`, which may have `most` of them.
@@ -274,17 +302,29 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// The place of a connection that logs in, given back when dropped.
+/// The place of a connection that logs in, or that is told why it can't, given back when dropped.
 #[derive(Debug)]
 #[must_use = "dropping the slot gives it back"]
 pub struct LoginSlot {
     limits: Arc<Limits>,
     source: Source,
+    place: Place,
+}
+
+/// Which of the counts a [`LoginSlot`] is of.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Login,
+    Telling,
 }
 
 impl Drop for LoginSlot {
     fn drop(&mut self) {
-        self.limits.lock().logins.give_back(&self.source);
+        let mut state = self.limits.lock();
+        match self.place {
+            Place::Login => state.logins.give_back(&self.source),
+            Place::Telling => state.telling.give_back(&self.source),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Order;
+use super::endings::Endings;
 use crate::connection::Gate;
 use crate::revocation;
 
@@ -24,11 +25,16 @@ pub(super) async fn drain(gate: &Gate, orders: &mut mpsc::Receiver<Order>) {
         () = time_is_over(gate) => {}
         () = told_again(orders) => {}
     }
-    let cut = gate.sessions.cut(|_| Some(revocation::drained()));
-    if cut > 0 {
-        tracing::info!(sessions = cut, "ending the sessions that are left");
+    let left = gate.sessions.all();
+    if !left.is_empty() {
+        tracing::info!(sessions = left.len(), "ending the sessions that are left");
     }
-    if timeout(LAST_WORDS, gate.open.emptied()).await.is_err() {
+    let mut endings = Endings::default();
+    for session in left {
+        endings.end(&session, revocation::drained());
+    }
+    let ended = async { tokio::join!(gate.open.emptied(), endings.done()) };
+    if timeout(LAST_WORDS, ended).await.is_err() {
         tracing::warn!(
             connections = gate.open.count(),
             "connections did not end in time"

@@ -11,7 +11,7 @@ use crate::admin::Readiness;
 use crate::config::{Config, SourceFile};
 use crate::connection::Gate;
 use crate::project::Projects;
-use crate::store::snapshot::{BuildWarning, Builder, Built};
+use crate::store::snapshot::{BuildWarning, Builder, Built, Previous};
 use crate::store::watch::Watch;
 
 /// Where the configuration comes from.
@@ -93,7 +93,7 @@ impl Reloader {
             return;
         };
         // Reading files and making certificates blocks, and the workers have sessions to carry.
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || Config::load_again(&path)).await;
         let config = match loaded {
             Ok(Ok(config)) => config,
             Ok(Err(errors)) => {
@@ -105,6 +105,9 @@ impl Reloader {
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
+        }
+        for vanished in &config.vanished {
+            tracing::warn!("{vanished}; the project goes on with what was read from there before");
         }
         self.follow(&config.files);
         warn_of_restart(&self.config, &config);
@@ -120,9 +123,13 @@ impl Reloader {
     async fn rebuild(&mut self, config: Config, because: &str) {
         let builder = self.builder.clone();
         let wanted = config.clone();
-        let previous = self.gate.projects.load_full();
-        let built =
-            tokio::task::spawn_blocking(move || builder.build(&wanted, Some(&previous))).await;
+        let projects = self.gate.projects.load_full();
+        let before = self.config.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let (config, projects) = (&before, &*projects);
+            builder.build(&wanted, Some(Previous { config, projects }))
+        });
+        let built = built.await;
         match built {
             Ok(Ok(Built { projects, warnings })) => {
                 report_trouble(&warnings);

@@ -13,6 +13,8 @@ use bytes::Bytes;
 pub struct Control {
     client_to_backend: AtomicU64,
     backend_to_client: AtomicU64,
+    /// What `client_to_backend` was when the backend last said that it was ready.
+    answered: AtomicU64,
     cut: OnceLock<Box<Cut>>,
     relay: Mutex<Option<Waker>>,
 }
@@ -42,6 +44,14 @@ impl Control {
         self.backend_to_client.load(Ordering::Relaxed)
     }
 
+    /// Whether the backend was sent something since it was last ready for queries, so that it may be
+    /// at work. Of statements sent in a pipeline, each with its own Sync, those behind the first that
+    /// was answered are not known of: what the client sends isn't read here.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.client_to_backend() != self.answered.load(Ordering::Relaxed)
+    }
+
     /// Ends the session: its backend is closed at once, its task within the cut's grace. Returns
     /// without waiting. Only the first cut counts; one that comes before the relay starts is
     /// carried out when it does.
@@ -51,6 +61,12 @@ impl Control {
         {
             relay.wake();
         }
+    }
+
+    /// Whether the session is cut already.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.get().is_some()
     }
 
     /// Waits for a cut. The waker is kept until it comes.
@@ -80,6 +96,12 @@ impl Control {
     pub(crate) fn count_to_client(&self, bytes: usize) {
         self.backend_to_client
             .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the last thing relayed was a whole ReadyForQuery.
+    pub(super) fn note_ready(&self) {
+        self.answered
+            .store(self.client_to_backend(), Ordering::Relaxed);
     }
 
     /// A waker is whole at any moment, so a panic elsewhere can't have left half of one.

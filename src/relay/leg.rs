@@ -42,6 +42,11 @@ impl ClientLeg {
         self.0.poll_send(cx)
     }
 
+    /// Whether there is something encrypted that the socket has not taken.
+    pub(super) const fn has_unsent(&self) -> bool {
+        self.0.has_unsent()
+    }
+
     /// Sends what is encrypted, close_notify and FIN.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)

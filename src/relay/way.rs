@@ -107,6 +107,9 @@ impl Relay {
         let mut encrypted = Ok(());
         let relayed = ready!(self.poll_backend(cx, |relay, bytes| {
             relay.boundary.observe(bytes);
+            if relay.boundary.between_messages() {
+                relay.control.note_ready();
+            }
             relay.control.count_to_client(bytes.len());
             encrypted = relay.client.encrypt(bytes);
         }));
@@ -156,15 +159,18 @@ impl Relay {
 
     /// Tells the client that the backend has ended, or the gate has cut the session.
     fn poll_end_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(error) = ready!(self.client.poll_flush(cx)) {
-            self.cannot_write(Leg::Client, &error);
-            return Poll::Ready(());
+        // What is left and the end go out together: one write, one segment.
+        let sent = match self.broken {
+            None => ready!(self.client.poll_shutdown(cx)),
+            Some(_) => ready!(self.client.poll_flush(cx)),
+        };
+        match sent {
+            Err(error) if self.client.has_unsent() => {
+                self.cannot_write(Leg::Client, &error);
+            }
+            // The end itself fails where the client was quicker, as above.
+            Ok(()) | Err(_) => self.download = Way::Closed,
         }
-        if self.broken.is_none() {
-            // As above.
-            drop(ready!(self.client.poll_shutdown(cx)));
-        }
-        self.download = Way::Closed;
         Poll::Ready(())
     }
 

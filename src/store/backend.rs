@@ -1,5 +1,7 @@
 //! A project's backend, from how it is kept to what can be dialled.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::backend::{
@@ -19,9 +21,29 @@ pub(super) enum BackendError {
     Identity(#[from] InvalidIdentity),
 }
 
-/// Makes the backend of a project whose CA is kept in `store`. What is known of its addresses goes on
-/// from `previous`. Blocks on the file system.
+/// The backend of a project whose CA is kept in `store`, and what is to be said of it: the `previous` one,
+/// if it was made of the same specification and can't be had again, as when the file of its CA has
+/// vanished. Blocks on the file system.
 pub(super) fn backend(
+    project: &ProjectSpec,
+    store: &ProjectKeystore,
+    previous: Option<(&Arc<Backend>, bool)>,
+) -> Result<(Arc<Backend>, Option<String>), BackendError> {
+    let made = make(project, store, previous.map(|(previous, _)| &**previous));
+    match (made, previous) {
+        (Ok(backend), _) => Ok((Arc::new(backend), None)),
+        (Err(error), Some((before, true))) => {
+            let text =
+                format!("{error}; the backend is still verified by what there was from before");
+            Ok((Arc::clone(before), Some(text)))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Makes the backend of a project whose CA is kept in `store`. What is known of its addresses goes on
+/// from `previous`.
+fn make(
     project: &ProjectSpec,
     store: &ProjectKeystore,
     previous: Option<&Backend>,

@@ -4,6 +4,8 @@
 //! more (expired, unreadable, not to be renewed on a full disk) is another matter: its project goes
 //! on with what it had, and is warned about, so that one project can't keep changes from the others.
 
+mod lists;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,16 +13,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backend::{BackendError, backend};
 use crate::auth::verifiers::Verifiers;
+use crate::backend::Backend;
 use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
-use crate::gate::network::Network;
-use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
 use crate::pki::{Identity, PkiError, TlsPolicy, scram_seed};
 use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
 use crate::served::{Certificates, LeafSource, Recipe, Served, Serving};
+
+use self::lists::{deny, networks};
+
+pub use self::lists::{allow_list, deny_list};
 
 /// A CA that ends sooner is warned about: the least time in which clients get another. Ninety days.
 const CA_WARNING: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -37,6 +42,15 @@ const DATE: &str = "%-d %B %Y, %H:%M UTC";
 pub struct Builder {
     certificates: Arc<Certificates>,
     metrics: Metrics,
+}
+
+/// What is in force while something new is built: where a file has vanished, it goes on from there.
+#[derive(Debug, Clone, Copy)]
+pub struct Previous<'a> {
+    /// What it was built from.
+    pub config: &'a Config,
+    /// The snapshot.
+    pub projects: &'a Projects,
 }
 
 impl Builder {
@@ -57,7 +71,7 @@ impl Builder {
     pub fn build(
         &self,
         config: &Config,
-        previous: Option<&Projects>,
+        previous: Option<Previous<'_>>,
     ) -> Result<Built, BuildErrors> {
         self.build_at(Timestamp::now(), config, previous)
     }
@@ -66,7 +80,7 @@ impl Builder {
         &self,
         now: Timestamp,
         config: &Config,
-        previous: Option<&Projects>,
+        previous: Option<Previous<'_>>,
     ) -> Result<Built, BuildErrors> {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         let mut projects = Vec::with_capacity(config.projects.len());
@@ -77,7 +91,9 @@ impl Builder {
             .collect();
         let all_at_once = config.projects.len() <= ALL_AT_ONCE.min(config.runtime.certificates());
         for spec in config.projects.values() {
-            let previous = previous.and_then(|projects| projects.by_name(&spec.name));
+            let before = previous.and_then(|previous| previous.config.projects.get(&spec.name));
+            let is_same = before.is_some_and(|before| before.backend == spec.backend);
+            let previous = previous.and_then(|previous| previous.projects.by_name(&spec.name));
             let serving = self.serving(spec, (config, previous.map(AsRef::as_ref)));
             let text = if all_at_once {
                 serve(&serving, previous.map(AsRef::as_ref), now)
@@ -85,13 +101,16 @@ impl Builder {
                 Ok(None)
             };
             let made = text.map_err(Cause::from).and_then(|text| {
-                let project = self.project(spec, serving, (&tags, previous))?;
-                Ok((project, text))
+                let keystore = self.certificates.keystore().project(&spec.name);
+                let old = previous.map(|old| (&old.backend, is_same));
+                let (backend, other) = backend(spec, &keystore, old)?;
+                let project = self.project(spec, (serving, backend), (&tags, previous))?;
+                Ok((project, text.into_iter().chain(other)))
             });
             match made {
-                Ok((project, text)) => {
+                Ok((project, texts)) => {
                     projects.push(Arc::new(project));
-                    warnings.extend(text.map(|text| BuildWarning {
+                    warnings.extend(texts.map(|text| BuildWarning {
                         project: spec.name.clone(),
                         text,
                     }));
@@ -102,10 +121,13 @@ impl Builder {
                 }),
             }
         }
-        let common = self.common(config, tags).map_err(|error| BuildError {
-            project: None,
-            error,
-        });
+        let before = previous.map(|previous| &previous.projects.common().deny);
+        let common = self
+            .common(config, tags, before)
+            .map_err(|error| BuildError {
+                project: None,
+                error,
+            });
         match common {
             Ok(common) if errors.is_empty() => {
                 let projects = Projects::new(projects, config.default_project.as_ref(), common);
@@ -139,10 +161,19 @@ impl Builder {
         self.metrics.certificates_expire(expiries.collect());
     }
 
-    fn common(&self, config: &Config, tags: Tags) -> Result<Common, Cause> {
+    fn common(
+        &self,
+        config: &Config,
+        tags: Tags,
+        before: Option<&DenyList>,
+    ) -> Result<Common, Cause> {
+        let deny = deny(&config.deny, |tag| tags.get(tag).cloned()).map_err(Cause::Rules)?;
+        if let Some(before) = before {
+            deny.carry_hits_from(before);
+        }
         let stranger = Identity::throwaway(Timestamp::now())?;
         Ok(Common {
-            deny: DenyList::new([("deny".into(), networks(&config.deny))]),
+            deny,
             tags,
             login_timeout: config.login_timeout,
             tcp: config.tcp,
@@ -164,7 +195,7 @@ impl Builder {
     fn project(
         &self,
         spec: &ProjectSpec,
-        serving: Arc<Serving>,
+        (serving, backend): (Arc<Serving>, Arc<Backend>),
         (tags, previous): (&Tags, Option<&Arc<Project>>),
     ) -> Result<Project, Cause> {
         let rules = spec
@@ -186,11 +217,7 @@ impl Builder {
                 on_revoke: spec.on_revoke,
                 refusal: spec.refusal,
             },
-            backend: Arc::new(backend(
-                spec,
-                &self.certificates.keystore().project(&spec.name),
-                previous.map(|project| &*project.backend),
-            )?),
+            backend,
             auth: self.auth(spec)?,
             serving,
             max_sessions: spec.max_sessions,
@@ -288,22 +315,6 @@ impl fmt::Display for BuildWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "project {}: {}", self.project, self.text)
     }
-}
-
-/// The tags, compiled once for all the projects that name them.
-/// A project's rules by themselves, compiled: to decide by them without a gate.
-///
-/// # Errors
-/// Every rule that can't be in a list.
-pub fn allow_list(spec: &ProjectSpec, config: &Config) -> Result<AllowList, Vec<InvalidRule>> {
-    let rules = spec.rules.iter().map(|written| written.rule.clone());
-    AllowList::compile(rules.collect(), |tag| {
-        config.tags.get(tag).map(|list| networks(list))
-    })
-}
-
-fn networks(list: &[Network]) -> Arc<NetworkSet> {
-    Arc::new(NetworkSet::new(list.iter().copied()))
 }
 
 fn joined(rules: &[InvalidRule]) -> String {

@@ -168,6 +168,11 @@ impl<S: Side> TlsStream<S> {
         })
     }
 
+    /// Whether there is something encrypted that the socket has not taken.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        !self.ciphertext.is_empty()
+    }
+
     /// Sends everything that is encrypted.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.ciphertext.is_empty() {

@@ -100,6 +100,37 @@ fn logins_in_progress_are_limited_and_given_back() {
 }
 
 #[test]
+fn logins_of_the_whole_process_are_limited_and_one_too_many_reads_so() {
+    let backend = FakeBackend::welcoming();
+    let gate = gate(&backend, &["logins = 1"]);
+    let slow = Raw::connect(gate.addr()).ask_for_tls();
+    refused(
+        &gate,
+        "acme",
+        "too many connections are logging in (at most 1",
+    );
+    slow.begin_tls(&gate.tls("acme")).login(&alice());
+    session(&gate, "acme");
+}
+
+#[test]
+fn of_a_crowd_over_the_limit_a_few_are_told_and_the_others_are_closed_on_at_once() {
+    let backend = FakeBackend::welcoming();
+    let gate = gate(&backend, &["logins = 1"]);
+    let _slow = Raw::connect(gate.addr()).ask_for_tls();
+    // As many as one source can have wait to be told, by saying nothing.
+    let _silent: Vec<_> = (0..4)
+        .map(|_| Raw::connect(gate.addr()).ask_for_tls())
+        .collect();
+    let before = gate.log().len();
+    assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
+    let line = gate
+        .log()
+        .wait_after(before, "a refusal", |line| line["reason"].is_string());
+    assert_eq!(line["reason"], "too_many", "{line}");
+}
+
+#[test]
 fn new_connections_beyond_the_burst_are_turned_away() {
     let backend = FakeBackend::welcoming();
     let limits = [

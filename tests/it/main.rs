@@ -10,6 +10,7 @@ mod backends;
 mod cancel;
 mod certificates;
 mod clients_matrix;
+mod deny;
 mod direct_tls;
 mod fixtures;
 mod leaves;

@@ -195,3 +195,58 @@ fn t32_a_drain_is_bounded() {
     assert!(gate.ended().success());
     client.message().error().assert_fatal("57P01");
 }
+
+#[test]
+fn t31_certificates_that_vanish_keep_no_change_from_other_projects() {
+    let backend = FakeBackend::welcoming();
+    let gate = Gate::start(&[acme(&backend)]);
+    let theirs = [
+        ("ca.crt", "root.crt"),
+        ("server.crt", "own.crt"),
+        ("server.key", "own.key"),
+    ];
+    for (from, to) in theirs {
+        fs::copy(gate.file("acme", from), gate.directory().join(to)).unwrap();
+    }
+    let initech = Project::new("initech", &backend.url());
+    let own = acme(&backend)
+        .text("certificate", "own.crt")
+        .text("key", "own.key");
+    let verified = Project::new("globex", &backend.url())
+        .text("sslmode", "verify-full")
+        .text("sslrootcert", "root.crt");
+    let projects = [own, verified, initech];
+    reload(&gate, &projects);
+    let mut client = gate.connect("initech");
+    client.login(&alice());
+    let before = gate.log().len();
+    for (_, name) in theirs {
+        fs::remove_file(gate.directory().join(name)).unwrap();
+    }
+    let [own, verified, initech] = projects;
+    gate.rewrite(&Settings::new(&[
+        own,
+        verified,
+        initech.allow(&["nowhere"]),
+    ]));
+    client.message().error().assert_fatal("57P01");
+    // Both go on with what they had, and say so.
+    for name in ["root.crt", "own.crt", "own.key"] {
+        gate.log().wait_after(before, name, |line| {
+            let message = text(line, "message");
+            message.contains(name) && message.contains("goes on with what was read")
+        });
+    }
+    gate.connect("acme").login(&alice());
+    // A gate that starts has nothing to go on with.
+    let started = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("check")
+        .current_dir(gate.directory())
+        .output()
+        .unwrap();
+    assert!(!started.status.success());
+    let said = String::from_utf8_lossy(&started.stderr);
+    for name in ["root.crt", "own.crt", "own.key"] {
+        assert!(said.contains(name), "{said}");
+    }
+}

@@ -2,10 +2,18 @@
 
 use std::fs;
 
+use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::FakeBackend;
 use crate::support::gate::{Gate, Project, Settings, text};
-use crate::support::message::{alice, message, query};
+use crate::support::message::{
+    V3_0, alice, authentication_ok, backend_key_data, cancel_request, message, query,
+    ready_for_query, startup,
+};
+use crate::support::postgres::{Server, wait_for};
 use crate::support::raw::Secured;
+
+/// The code of a CancelRequest.
+const CANCEL: [u8; 4] = 80_877_102_u32.to_be_bytes();
 
 fn acme(backend: &FakeBackend) -> Project {
     Project::new("acme", &backend.url())
@@ -152,7 +160,9 @@ fn t27_in_the_middle_of_a_message_the_end_is_close_notify_alone() {
     let half = message(b'D', &[0; 64])[..20].to_vec();
     let sent = half.clone();
     let backend = FakeBackend::serving(move |mut peer| {
-        peer.login();
+        if peer.login()[4..8] == CANCEL {
+            return;
+        }
         assert_eq!(peer.message().tag, b'Q');
         peer.send(&sent);
         peer.rest().unwrap();
@@ -170,4 +180,98 @@ fn t27_in_the_middle_of_a_message_the_end_is_close_notify_alone() {
         b"",
         "close_notify, and nothing before it"
     );
+}
+
+#[test]
+fn t27_the_statement_of_a_cut_session_is_gone_from_the_server() {
+    let sleeping = "select count(*) from pg_stat_activity where query like 'select pg_sleep%'";
+    for server in [Server::System, Server::Eighteen] {
+        let cluster = server.plain();
+        let acme = Project::new("acme", &format!("postgres://127.0.0.1:{}", cluster.port()));
+        let gate = Gate::start(std::slice::from_ref(&acme));
+        let psql = Client::psql(&conninfo(&gate, "acme"))
+            .args(["-c", "select pg_sleep(600)"])
+            .start();
+        wait_for(&cluster, sleeping, "1");
+        reload(&gate, &Settings::new(&[acme.allow(&["nowhere"])]));
+        wait_for(&cluster, sleeping, "0");
+        let ran = psql.finish();
+        assert!(!ran.succeeded, "{ran}");
+    }
+}
+
+/// A backend that never answers a query, and tells of each connection that closes and each
+/// CancelRequest that comes, which it holds for as long as it is told to.
+fn working(
+    tell: std::sync::mpsc::Sender<&'static str>,
+    hold: impl Fn() + Send + Sync + 'static,
+) -> FakeBackend {
+    let tell = std::sync::Mutex::new(tell);
+    FakeBackend::serving(move |mut peer| {
+        let told = |what| tell.lock().unwrap().send(what).unwrap();
+        let first = peer.packet();
+        if first[4..8] == CANCEL {
+            assert_eq!(first, cancel_request(7, b"key!"));
+            told("cancelled");
+            hold();
+            return;
+        }
+        peer.send(
+            &[
+                authentication_ok(),
+                backend_key_data(7, b"key!"),
+                ready_for_query(),
+            ]
+            .concat(),
+        );
+        peer.rest().unwrap();
+        told("closed");
+    })
+}
+
+#[test]
+fn t27_a_statement_is_cancelled_before_its_connection_closes_and_the_client_reads_why() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let backend = working(tell, || ());
+    let gate = Gate::start(&[acme(&backend)]);
+    let mut client = gate.connect("acme");
+    client.login(&startup(V3_0, &[(b"user", b"alice")]));
+    client.send(&query("select for ever"));
+    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
+    is_cut(client);
+    let told = [(); 2].map(|()| told.recv_timeout(crate::support::PATIENCE).unwrap());
+    assert_eq!(told, ["cancelled", "closed"]);
+}
+
+#[test]
+fn t27_a_cancel_that_the_backend_does_not_take_keeps_no_session_from_its_end() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    // It takes the cancel, and doesn't close until the test is over.
+    let backend = working(tell, move || {
+        held.lock().unwrap().recv().ok();
+    });
+    let gate = Gate::start(&[acme(&backend)]);
+    let mut client = gate.connect("acme");
+    client.login(&startup(V3_0, &[(b"user", b"alice")]));
+    client.send(&query("select for ever"));
+    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
+    is_cut(client);
+    let told = [(); 2].map(|()| told.recv_timeout(crate::support::PATIENCE).unwrap());
+    assert_eq!(told, ["cancelled", "closed"]);
+    drop(release);
+}
+
+#[test]
+fn t27_an_idle_session_is_cut_without_a_cancel() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let backend = working(tell, || ());
+    let gate = Gate::start(&[acme(&backend)]);
+    let mut client = gate.connect("acme");
+    client.login(&startup(V3_0, &[(b"user", b"alice")]));
+    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
+    is_cut(client);
+    drop((gate, backend));
+    assert_eq!(told.iter().collect::<Vec<_>>(), ["closed"]);
 }

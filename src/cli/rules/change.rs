@@ -1,30 +1,25 @@
-//! `portcullis rules add`, `remove` and `replace`; and how every change is made.
+//! `portcullis rules add`, `remove` and `replace`.
 
+mod make;
+
+use std::collections::HashSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use super::{Failure, find, guard, in_force, load};
-use crate::admin::control::{Cuts, Proposal, ProposedRule};
-use crate::cli::control::{RunningGate, Unanswered};
-use crate::config::{Config, ProjectSpec, Revision};
+use super::Failure;
+use crate::config::{ProjectSpec, Revision};
 use crate::gate::rule::{Author, Note, Rule, RuleId, Source, Verdict};
 use crate::id::ProjectName;
-use crate::store::edit::{self, Edit, EditError, Selector, Target};
+use crate::store::edit::{Edit, Selector};
 
-/// How often a change is tried again when others change the same rules.
-const ATTEMPTS: usize = 100;
-
-/// How long a running gate may take to have a change in force before that is said.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) use make::make;
 
 /// How a change is made.
 #[derive(Debug, Args)]
@@ -181,8 +176,8 @@ pub(super) fn add(path: &Path, args: AddArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The rules, each with what the one of the same source has and it says nothing of. An expiry that
-/// is past is not kept: the rule is meant to count.
+/// The rules, each source once, each with what the one of the same source has and it says nothing of. An
+/// expiry that is past is not kept: the rule is meant to count.
 pub(super) fn merged(spec: &ProjectSpec, wanted: &[Rule]) -> Vec<Rule> {
     let now = Timestamp::now();
     let merge = |wanted: &Rule| {
@@ -200,7 +195,9 @@ pub(super) fn merged(spec: &ProjectSpec, wanted: &[Rule]) -> Vec<Rule> {
             ..wanted.clone()
         }
     };
-    wanted.iter().map(merge).collect()
+    let mut seen = HashSet::new();
+    let first = wanted.iter().filter(|rule| seen.insert(&rule.source));
+    first.map(merge).collect()
 }
 
 pub(super) fn remove(path: &Path, args: &RemoveArgs) -> Result<ExitCode, Failure> {
@@ -277,128 +274,5 @@ fn read_sources(file: &Path) -> Result<Vec<Source>, Failure> {
         Ok(sources)
     } else {
         Err(Failure::usage(bad.join("\n")))
-    }
-}
-
-/// Makes a change: looks at what it comes to, asks whether it is meant, writes it, and waits until
-/// the running gate has it in force. `change` says what it is for the rules as they are found.
-pub(super) fn make(
-    path: &Path,
-    project: &ProjectName,
-    (how, origin): (&How, Option<IpAddr>),
-    change: impl Fn(&ProjectSpec) -> Result<Change, Failure>,
-) -> Result<ExitCode, Failure> {
-    for _ in 0..ATTEMPTS {
-        let found = load(path)?;
-        let spec = find(&found, project)?;
-        let revision = spec.revision();
-        let change = change(spec)?;
-        let expected = Some(how.if_revision.unwrap_or(revision));
-        let target = Target { project, expected };
-        let planned = match edit::preview(path, &target, change.as_edit()) {
-            Err(EditError::Revision { .. }) if how.if_revision.is_none() => continue,
-            planned => planned.map_err(failure)?,
-        };
-        if planned.diff.is_empty() {
-            println!("nothing to change: {project} is like that, at revision {revision}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let after = find(&planned.after, project)?;
-        let client = guard::origin(origin);
-        let objections = guard::objections((spec, &found), (after, &planned.after), client)?;
-        let cuts = cuts(&found, after);
-        if how.dry_run {
-            print!("{}", planned.diff);
-            return Ok(dry_run(project, &cuts, &objections));
-        }
-        if !objections.is_empty() && !how.force {
-            let why = objections.join("\n       and ");
-            return Err(Failure::refused(format!(
-                "{why}; if that is meant, say --force\n{}",
-                cuts_words(project, &cuts)
-            )));
-        }
-        match edit::apply(path, &target, change.as_edit()) {
-            Err(EditError::Revision { .. }) if how.if_revision.is_none() => {}
-            Err(EditError::Raced) => {}
-            Err(error) => return Err(failure(error)),
-            Ok(done) => {
-                print!("{}", done.diff);
-                eprintln!("{}", cuts_words(project, &cuts));
-                eprintln!("{}", await_force(&done.after, project, done.after_revision));
-                return Ok(ExitCode::SUCCESS);
-            }
-        }
-    }
-    Err(Failure::refused(
-        "others change the same rules all the time; try again",
-    ))
-}
-
-fn failure(error: EditError) -> Failure {
-    match error {
-        EditError::NoProject(_)
-        | EditError::NoRule(..)
-        | EditError::Before(_)
-        | EditError::After(_) => Failure::usage(error),
-        EditError::File { .. }
-        | EditError::Revision { .. }
-        | EditError::Form
-        | EditError::Raced => Failure::refused(error),
-    }
-}
-
-/// How many live sessions the running gate would cut if these were its rules.
-fn cuts(config: &Config, after: &ProjectSpec) -> Result<Cuts, Unanswered> {
-    let rules = after
-        .rules
-        .iter()
-        .map(|written| ProposedRule::from(&written.rule))
-        .collect();
-    let path = format!("/v1/projects/{}/cuts", after.name);
-    RunningGate::of(config)?.post(&path, &Proposal { rules })
-}
-
-fn cuts_words(project: &ProjectName, cuts: &Result<Cuts, Unanswered>) -> String {
-    match cuts {
-        Ok(Cuts { sessions, cut }) => {
-            format!("this cuts {cut} of {sessions} live sessions of {project}")
-        }
-        Err(why) => format!("{why}: how many live sessions this cuts is unknown"),
-    }
-}
-
-fn dry_run(
-    project: &ProjectName,
-    cuts: &Result<Cuts, Unanswered>,
-    objections: &[String],
-) -> ExitCode {
-    eprintln!("{}", cuts_words(project, cuts));
-    for objection in objections {
-        eprintln!("{objection}: without --force it will be refused");
-    }
-    eprintln!("nothing was changed");
-    ExitCode::SUCCESS
-}
-
-/// Waits until the running gate has a revision in force; what came of it.
-fn await_force(config: &Config, project: &ProjectName, revision: Revision) -> String {
-    let deadline = Instant::now() + IN_FORCE_WITHIN;
-    loop {
-        match in_force(config, project) {
-            Ok(running) if running.revision == revision.to_string() => {
-                return format!("{project} is at revision {revision}, in force");
-            }
-            Err(why @ (Unanswered::Off | Unanswered::Absent(_))) => {
-                return format!("{project} is at revision {revision}; {why}");
-            }
-            Ok(_) | Err(_) if Instant::now() > deadline => {
-                return format!(
-                    "{project} is at revision {revision}, but the running gate does not have it in \
-                     force: its log says why"
-                );
-            }
-            Ok(_) | Err(_) => sleep(Duration::from_millis(20)),
-        }
     }
 }

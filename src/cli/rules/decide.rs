@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::{Failure, find, load};
 use crate::address::ClientAddr;
-use crate::admin::control::{DecisionInForce, RuleHits, ShadowedRule};
-use crate::cli::control::{RunningGate, Unanswered};
-use crate::config::{Config, ProjectSpec};
+use crate::admin::control::{DecisionInForce, DenyListed, RuleHits, ShadowedRule};
+use crate::cli::control::{RunningGate, Unanswered, shown};
+use crate::config::{Config, ProjectSpec, line_of};
+use crate::gate::deny_list::Denied;
 use crate::gate::rule::{Rule, Verdict};
 use crate::id::ProjectName;
-use crate::store::snapshot::allow_list;
+use crate::store::snapshot::{allow_list, deny_list};
 
 /// What `test` takes.
 #[derive(Debug, Args)]
@@ -36,14 +37,16 @@ struct Answer {
     project: String,
     /// `allow` or `deny`, as the file says. The exit code says what is in force, if a gate answers.
     verdict: String,
-    /// Whether the process-wide deny list closes on it, whatever the rules say.
-    deny_listed: bool,
+    /// The entry of the process-wide deny list that closes on it, whatever the rules say.
+    deny_listed: Option<OnDenyList>,
     /// Whether the project lets in whom it denies.
     observe: bool,
     rule: Option<Deciding>,
     shadowed: Vec<Shadowed>,
     /// `allow` or `deny` by what the running gate has in force; none if no gate answers.
     verdict_in_force: Option<String>,
+    /// Whether the running gate closes on it by the process-wide deny list.
+    deny_listed_in_force: bool,
     /// The rule by which the running gate decides.
     rule_in_force: Option<RuleHits>,
 }
@@ -53,6 +56,15 @@ impl Answer {
     fn decided(&self) -> &str {
         self.verdict_in_force.as_ref().unwrap_or(&self.verdict)
     }
+}
+
+#[derive(Debug, Serialize)]
+struct OnDenyList {
+    #[serde(flatten)]
+    entry: DenyListed,
+    note: Option<String>,
+    expires: Option<String>,
+    written: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,12 +125,9 @@ fn answer(
     })?;
     let now = Timestamp::now();
     let decision = list.decide(client, now);
-    let deny_listed = config
-        .deny
-        .iter()
-        .any(|network| network.contains(client.ip()));
-    let final_verdict = |verdict: String, deny_listed| {
-        if deny_listed {
+    let deny_listed = on_deny_list(config, client, running)?;
+    let final_verdict = |verdict: String, is_deny_listed| {
+        if is_deny_listed {
             Verdict::Deny.to_string()
         } else {
             verdict
@@ -133,7 +142,7 @@ fn answer(
     Ok(Answer {
         address: client.ip().to_string(),
         project: spec.name.to_string(),
-        verdict: final_verdict(decision.verdict().to_string(), deny_listed),
+        verdict: final_verdict(decision.verdict().to_string(), deny_listed.is_some()),
         deny_listed,
         observe: spec.observe,
         rule: decision
@@ -141,9 +150,48 @@ fn answer(
             .map(|matched| deciding(spec, matched.rule, running)),
         shadowed: shadowed.collect(),
         verdict_in_force: running
-            .map(|running| final_verdict(running.verdict.clone(), running.deny_listed)),
+            .map(|running| final_verdict(running.verdict.clone(), running.deny_listed.is_some())),
+        deny_listed_in_force: running.is_some_and(|running| running.deny_listed.is_some()),
         rule_in_force: running.and_then(|running| running.rule.clone()),
     })
+}
+
+/// The entry of the process-wide deny list that holds a client, as it is written, with the hits that the
+/// running gate has of it.
+fn on_deny_list(
+    config: &Config,
+    client: ClientAddr,
+    running: Option<&DecisionInForce>,
+) -> Result<Option<OnDenyList>, Failure> {
+    let list = deny_list(config).map_err(|invalid| {
+        let invalid: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+        Failure::usage(invalid.join("\n"))
+    })?;
+    let Some(denied) = list.find(client, Timestamp::now()) else {
+        return Ok(None);
+    };
+    let (written, rule) = match denied {
+        Denied::Rule { rule, .. } => {
+            let specs = &mut config.deny.rules.iter();
+            let place = specs.find(|spec| spec.rule.id == rule.id);
+            let place = place.map(|spec| spec.place.to_string());
+            (place.unwrap_or_default(), Some(rule))
+        }
+        Denied::File { name, .. } => {
+            let line = line_of(name.as_ref(), client.ip());
+            let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+            (format!("{}{line}", shown(name.as_ref()).display()), None)
+        }
+    };
+    let entry = DenyListed::from(denied);
+    let in_force = running.and_then(|running| running.deny_listed.clone());
+    let in_force = in_force.filter(|other| (&other.id, &other.file) == (&entry.id, &entry.file));
+    Ok(Some(OnDenyList {
+        note: rule.and_then(|rule| Some(rule.note.as_ref()?.to_string())),
+        expires: rule.and_then(|rule| Some(rule.expires?.to_string())),
+        written,
+        entry: in_force.unwrap_or(entry),
+    }))
 }
 
 fn deciding(spec: &ProjectSpec, rule: &Rule, running: Option<&DecisionInForce>) -> Deciding {
@@ -185,13 +233,21 @@ fn words(answer: &Answer, unanswered: Option<Unanswered>) -> String {
     } else {
         format!("denied: {address} may not come in to {project}")
     }];
-    if answer.deny_listed {
-        lines.push("  by the process-wide deny list, before a byte is read".to_owned());
-    }
-    if answer.decided() == verdict {
+    let agrees = answer.decided() == verdict;
+    if let Some(entry) = answer.deny_listed.as_ref().filter(|_| agrees) {
+        lines.extend(deny_list_words(entry, unanswered.is_none()));
+        lines.push(match &answer.rule {
+            Some(rule) => format!(
+                "  were it not there: {} {} ({}), at {}",
+                rule.verdict, rule.source, rule.id, rule.written
+            ),
+            None => format!("  were it not there: no rule of {project} matches"),
+        });
+    } else if agrees {
         lines.extend(as_written(answer));
     } else {
         lines.push(match &answer.rule_in_force {
+            _ if answer.deny_listed_in_force => "  by the process-wide deny list".to_owned(),
             Some(rule) => format!("  by {} {} ({})", rule.verdict, rule.source, rule.id),
             None => "  no rule matches".to_owned(),
         });
@@ -208,6 +264,35 @@ fn words(answer: &Answer, unanswered: Option<Unanswered>) -> String {
         lines.push(format!("  {why}: this is what the file says"));
     }
     lines.join("\n") + "\n"
+}
+
+fn deny_list_words(on_list: &OnDenyList, is_running: bool) -> Vec<String> {
+    let OnDenyList {
+        entry,
+        note,
+        expires,
+        written,
+    } = on_list;
+    let DenyListed { source, hits, .. } = entry;
+    let mut lines = vec![format!(
+        "  by the process-wide deny list, before a byte is read: {source}, at {written}"
+    )];
+    lines.extend(note.as_ref().map(|note| format!("  note: {note}")));
+    lines.extend(
+        expires
+            .as_ref()
+            .map(|expires| format!("  expires: {expires}")),
+    );
+    let whose = if entry.file.is_some() {
+        "hits of all of this file"
+    } else {
+        "hits"
+    };
+    lines.extend(is_running.then(|| match &entry.last_hit {
+        Some(last) => format!("  {whose}: {hits}, the last at {last}"),
+        None => format!("  {whose}: {hits}"),
+    }));
+    lines
 }
 
 fn as_written(answer: &Answer) -> Vec<String> {

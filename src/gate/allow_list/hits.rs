@@ -19,14 +19,14 @@ pub struct Hits {
 
 /// Kept apart from all that a lookup reads, so that counting disturbs nobody's cache lines.
 #[derive(Debug, Default)]
-pub(super) struct Counter {
+pub(in crate::gate) struct Counter {
     count: AtomicU64,
     /// Seconds since 1970; 0 for never.
     last: AtomicI64,
 }
 
 impl Counter {
-    fn hit(&self, now: Timestamp) {
+    pub(in crate::gate) fn hit(&self, now: Timestamp) {
         self.count.fetch_add(1, Relaxed);
         // Written once a second at most, and read otherwise.
         if self.last.load(Relaxed) < now.as_second() {
@@ -34,7 +34,7 @@ impl Counter {
         }
     }
 
-    fn read(&self) -> Hits {
+    pub(in crate::gate) fn read(&self) -> Hits {
         let last = Some(self.last.load(Relaxed)).filter(|second| *second != 0);
         let last = last.and_then(|second| Timestamp::from_second(second).ok());
         Hits {
@@ -43,7 +43,7 @@ impl Counter {
         }
     }
 
-    fn add(&self, other: &Self) {
+    pub(in crate::gate) fn add(&self, other: &Self) {
         self.count.fetch_add(other.count.load(Relaxed), Relaxed);
         self.last.fetch_max(other.last.load(Relaxed), Relaxed);
     }

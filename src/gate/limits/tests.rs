@@ -33,7 +33,8 @@ fn project(text: &str) -> ProjectName {
 
 fn nothing_is_taken(limits: &Limits) -> bool {
     let state = limits.lock();
-    state.logins.is_empty() && state.sessions.is_empty() && state.sessions_of_projects.is_empty()
+    let logins = state.logins.is_empty() && state.telling.is_empty();
+    logins && state.sessions.is_empty() && state.sessions_of_projects.is_empty()
 }
 
 #[test]
@@ -442,4 +443,24 @@ proptest! {
         drop((logins, sessions));
         prop_assert!(nothing_is_taken(&limits));
     }
+}
+
+#[test]
+fn few_are_told_at_once_and_each_place_comes_back() {
+    let limits = limits(WIDE);
+    let now = Instant::now();
+    let a = client("203.0.113.9");
+    let told: Vec<_> = (0..9).map_while(|_| limits.telling(a, now)).collect();
+    assert_eq!(told.len(), TELLING_PER_SOURCE as usize);
+    // A flood from everywhere.
+    let others = (0..u32::MAX).map(|n| ClientAddr::from(IpAddr::from(Ipv4Addr::from_bits(n))));
+    let crowd: Vec<_> = others
+        .map_while(|other| limits.telling(other, now))
+        .collect();
+    assert_eq!(crowd.len() + told.len(), TELLING as usize);
+    drop((told, crowd));
+    assert!(nothing_is_taken(&limits));
+    // Nobody is told who has no explanation left.
+    while limits.explained(a, now) {}
+    assert!(limits.telling(a, now).is_none());
 }

@@ -124,6 +124,10 @@ impl Fixture {
 
     fn build(&self, toml: &str, previous: Option<&Projects>) -> Result<Built, BuildErrors> {
         let config = Config::parse(toml, &self.directory.path().join("proxy.toml")).unwrap();
+        let previous = previous.map(|projects| Previous {
+            config: &config,
+            projects,
+        });
         self.builder.build_at(self.now, &config, previous)
     }
 
@@ -260,4 +264,23 @@ fn a_ca_that_ends_within_ninety_days_is_warned_about() {
     for warning in built.warnings {
         assert!(warning.text.contains("its CA"), "{warning}");
     }
+}
+
+#[test]
+fn t31_a_backends_ca_that_can_not_be_had_again_is_the_one_from_before() {
+    let fixture = Fixture::new();
+    fixture.with_own_chain();
+    let root = fixture.directory.path().join("root.crt");
+    fs::copy(fixture.directory.path().join("others/acme/ca.crt"), &root).unwrap();
+    let verified = "[project.acme]\nhosts = [\"a.example\"]\nallow = [\"::1\"]\n\
+                    backend = \"postgres://db.example\"\nsslrootcert = \"root.crt\"\n";
+    let before = fixture.build(verified, None).unwrap().projects;
+    fs::write(&root, "x").unwrap();
+    let after = fixture.build(verified, Some(&before)).unwrap();
+    assert!(
+        after.warnings[0].text.contains("from before"),
+        "{:?}",
+        after.warnings
+    );
+    fixture.build(verified, None).unwrap_err();
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -123,38 +124,38 @@ impl Running {
         super::signal(&self.child, name);
     }
 
-    /// Waits for its end.
+    /// Waits for its end: of what it says, which a program that has ended says no more of.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Ran {
+        let deadline = Instant::now() + Client::PATIENCE;
         let stdout = drain(self.child.stdout.take());
         let stderr = drain(self.child.stderr.take());
-        let deadline = Instant::now() + Client::PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                self.child.kill().unwrap();
-                let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
-                panic!("the client hangs; it said:\n{stdout}\n{stderr}");
-            }
-            thread::sleep(Duration::from_millis(5));
+        let until = |said: &Receiver<String>| {
+            said.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         };
-        let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+        let (Ok(out), Ok(err)) = (until(&stdout), until(&stderr)) else {
+            self.child.kill().unwrap();
+            let said: Vec<_> = stdout.iter().chain(&stderr).collect();
+            panic!("the client hangs; it said:\n{}", said.join("\n"));
+        };
         Ran {
-            succeeded: status.success(),
-            stdout,
-            stderr,
+            succeeded: self.child.wait().unwrap().success(),
+            stdout: out,
+            stderr: err,
         }
     }
 }
 
-fn drain(from: Option<impl io::Read + Send + 'static>) -> thread::JoinHandle<String> {
+/// All that a program says, once it has said it.
+fn drain(from: Option<impl io::Read + Send + 'static>) -> Receiver<String> {
+    let (tell, said) = channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         from.unwrap().read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        // Nobody waits for it if the other one hung.
+        tell.send(String::from_utf8_lossy(&bytes).into_owned()).ok();
+    });
+    said
 }
 
 /// How a client program ended.

@@ -1,0 +1,137 @@
+//! The process-wide deny list, as a client and an operator meet it (T27).
+
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::fake_backend::FakeBackend;
+use crate::support::gate::{Gate, Project, Ran, Settings, directory_of, text};
+use crate::support::message::{alice, ssl_request};
+use crate::support::raw::Raw;
+
+fn acme(backend: &FakeBackend) -> Project {
+    Project::new("acme", &backend.url())
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+fn proxy_toml(gate: &Gate) -> String {
+    fs::read_to_string(gate.directory().join("proxy.toml")).unwrap()
+}
+
+fn deny(backend: &FakeBackend, lines: &str) -> Settings {
+    Settings::new(&[acme(backend)]).top(lines)
+}
+
+#[test]
+fn the_process_wide_deny_list_takes_rules_and_files_and_says_which_entry_it_was() {
+    let backend = FakeBackend::untouchable();
+    let directory = directory_of(&[(
+        "feed.txt",
+        "# a feed\n192.0.2.0/24 ; SBL1\n127.0.0.0/8\n127.0.0.0/30\n",
+    )]);
+    let gate = Gate::within(
+        directory,
+        &deny(&backend, "deny = [{ file = \"feed.txt\" }]"),
+    );
+    for _ in 0..2 {
+        assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
+    }
+    let tested = gate.rules(&["test", "acme", "127.0.0.1"]);
+    assert_eq!(tested.code, 1, "{tested:?}");
+    for said in [
+        "denied: 127.0.0.1",
+        "deny list, before a byte is read: 127.0.0.0/30, at feed.txt:4",
+        "hits of all of this file: 2, the last at",
+        "were it not there: allow 127.0.0.1",
+    ] {
+        assert!(tested.out.contains(said), "{said}: {tested:?}");
+    }
+    let rule = "deny = [\n  \"tag:bad\",\n  { source = \"127.0.0.1\", note = \"a guest\", id = \"guest\" },\n]";
+    let before = gate.log().len();
+    gate.rewrite(&deny(&backend, rule).table("[tags]\nbad = [\"192.0.2.0/24\"]\n"));
+    gate.log().wait_after(before, "reloaded", |line| {
+        text(line, "message") == "configuration reloaded"
+    });
+    assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
+    let refused = gate
+        .log()
+        .wait_after(before, "a refusal", |line| line["reason"] == "deny_listed");
+    assert_eq!(refused["rule"], "127.0.0.1");
+    let tested = json(&gate.rules(&["test", "acme", "127.0.0.1", "--json"]));
+    let entry = &tested["deny_listed"];
+    assert_eq!(
+        (&entry["id"], &entry["note"], &entry["hits"]),
+        (&"guest".into(), &"a guest".into(), &1.into())
+    );
+    let line = entry["written"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("proxy.toml:")
+        .unwrap();
+    let line: usize = line.parse().unwrap();
+    assert!(
+        proxy_toml(&gate)
+            .lines()
+            .nth(line - 1)
+            .unwrap()
+            .contains("guest"),
+        "{tested}"
+    );
+    let tested = gate.rules(&["test", "acme", "192.0.2.7"]);
+    assert!(
+        tested.out.contains("read: tag:bad, at proxy.toml:"),
+        "{tested:?}"
+    );
+}
+
+#[test]
+fn an_entry_of_the_deny_list_that_expires_turns_nobody_away_without_a_reload() {
+    let backend = FakeBackend::welcoming();
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let entry = format!("deny = [{{ source = \"127.0.0.1\", expires = {soon:.3} }}]");
+    let gate = Gate::with(&deny(&backend, &entry));
+    assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
+    // It is asked again and again: each answer comes by itself, so nothing here waits for a time.
+    let comes_in = || {
+        let mut raw = Raw::connect(gate.addr());
+        raw.send(&ssl_request());
+        std::io::Read::read(&mut raw.stream, &mut [0]).is_ok_and(|read| read == 1)
+    };
+    while !comes_in() {
+        assert!(jiff::Timestamp::now() < soon + jiff::SignedDuration::from_secs(30));
+    }
+    assert!(jiff::Timestamp::now() >= soon);
+    gate.connect("acme").login(&alice());
+}
+
+#[test]
+fn a_deny_file_of_a_million_networks_loads_reloads_and_turns_away() {
+    let backend = FakeBackend::welcoming();
+    let mut feed = String::new();
+    for n in 0..1_000_000_u32 {
+        // An odd multiplier visits every address once; 127.0.0.0/8 stays out of it.
+        let ip = std::net::Ipv4Addr::from_bits(n.wrapping_mul(0x9e37_79b1));
+        if !ip.is_loopback() {
+            writeln!(feed, "{ip}").unwrap();
+        }
+    }
+    let directory = directory_of(&[("feed.txt", &feed)]);
+    let gate = Gate::within(
+        directory,
+        &deny(&backend, "deny = [{ file = \"feed.txt\" }]"),
+    );
+    let mut session = gate.connect("acme");
+    session.login(&alice());
+    session.is_alive();
+    feed.push_str("127.0.0.1\n");
+    fs::write(gate.directory().join("feed.txt"), &feed).unwrap();
+    session.message().error().assert_fatal("57P01");
+    assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
+    let tested = gate.rules(&["test", "acme", "127.0.0.1"]);
+    let line = format!("at feed.txt:{}", feed.lines().count());
+    assert!(tested.out.contains(&line), "{tested:?}");
+}
