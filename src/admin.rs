@@ -4,6 +4,7 @@
 
 mod bounded;
 pub mod control;
+mod crl;
 pub mod socket;
 
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use self::bounded::BoundedListener;
 pub use self::bounded::Bounds;
 use crate::metrics::Metrics;
+use crate::pki::Keystore;
 
 /// Whether new connections should be sent here, and what the operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Readiness {
     /// What is not as it should be though sessions are served, such as a reload that failed; one
     /// line each.
     pub notes: Vec<String>,
+    /// The certificates that could not be renewed; one line each.
+    pub certificates: Vec<String>,
 }
 
 /// Where in its life the process is.
@@ -51,6 +55,7 @@ impl Readiness {
         Self {
             phase,
             notes: Vec::new(),
+            certificates: Vec::new(),
         }
     }
 
@@ -67,7 +72,7 @@ impl Readiness {
             Phase::Ready => "ready\n",
             Phase::Draining => "draining\n",
         });
-        for note in &self.notes {
+        for note in self.notes.iter().chain(&self.certificates) {
             writeln!(body, "{note}").expect("a String takes any text");
         }
         body
@@ -81,12 +86,14 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Shown at `/readyz`, as it is at that moment.
     pub readiness: watch::Receiver<Readiness>,
+    /// Where the revocation lists are that are shown at `/crl/`.
+    pub keystore: Keystore,
     /// What one client of the controls may take up.
     pub bounds: Bounds,
 }
 
 impl Admin {
-    /// Serves `GET /metrics`, `/healthz` and `/readyz` until `shutdown` comes; then answers what
+    /// Serves `GET /metrics`, `/healthz`, `/readyz` and `/crl/PROJECT` until `shutdown` comes; then answers what
     /// is under way, within the bounds.
     ///
     /// # Errors
@@ -107,6 +114,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
+            .route("/crl/{project}", get(crl::crl))
             .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
             .with_state(self)
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod ca;
 pub mod check;
 pub mod conninfo;
 mod control;
@@ -58,6 +59,8 @@ enum Command {
     Conninfo(conninfo::ConninfoArgs),
     /// Show, test and change who may come in to a project
     Rules(rules::RulesArgs),
+    /// Look at a project's CA, issue and revoke certificates, rotate it
+    Ca(ca::CaArgs),
     /// Show the gate at work in front of a throwaway PostgreSQL server
     Demo(demo::DemoArgs),
 }
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Conninfo(args) => conninfo::main(&args),
         Command::Rules(args) => rules::main(args),
+        Command::Ca(args) => ca::main(args),
         Command::Demo(args) => demo::main(&args),
     }
 }

@@ -77,6 +77,8 @@ pub struct Config {
     /// When a client that has vanished is found out, and a backend where its project says nothing
     /// else.
     pub tcp: TcpTuning,
+    /// The file of the keys that private keys are sealed by.
+    pub encryption_key_file: Option<PathBuf>,
     /// How logs are written.
     pub log: LogSpec,
     /// Where metrics and health are served.
@@ -321,10 +323,8 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         tls.or("min_version", Word(MinVersion::Tls12)).0
     });
     let tcp = root.table("tcp", |table| tcp::read(table, TcpTuning::default()));
-    let log = root.table("log", |log| LogSpec {
-        format: log.or("format", Word(LogFormat::Auto)).0,
-        level: log.or("level", Word(LogLevel::Info)).0,
-    });
+    let encryption_key_file = root.table("keys", read_keys);
+    let log = root.table("log", read_log);
     let socket = ControlSocket::At(certs.join("control.sock"));
     let (admin, control) = root.table("admin", |admin| {
         let listen = admin.or("listen", AdminListen::default());
@@ -357,6 +357,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         drain_timeout,
         tls_min_version,
         tcp,
+        encryption_key_file,
         log,
         admin,
         control,
@@ -364,6 +365,19 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         runtime,
         tags,
     })
+}
+
+fn read_keys(keys: &mut Section<'_, '_>) -> Option<PathBuf> {
+    let file: Option<At<PathBuf>> = keys.optional("encryption_key_file");
+    project::check_file(keys, file.as_ref());
+    file.map(|file| file.value)
+}
+
+fn read_log(log: &mut Section<'_, '_>) -> LogSpec {
+    LogSpec {
+        format: log.or("format", Word(LogFormat::Auto)).0,
+        level: log.or("level", Word(LogLevel::Info)).0,
+    }
 }
 
 fn refuse_unknown_projects(

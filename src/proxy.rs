@@ -6,6 +6,7 @@ mod endings;
 mod leaves;
 mod reload;
 mod review;
+mod tending;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
 use crate::served::Certificates;
 use crate::sessions::{Open, Sessions};
+use crate::store::keystore;
 use crate::store::snapshot::{BuildErrors, Builder, Built};
 
 use reload::Reloader;
@@ -125,7 +127,7 @@ impl Proxy {
     /// A certificate can't be read or made, or a socket can't be bound.
     pub fn bind(config: Config, origin: Origin) -> Result<Self, StartError> {
         let metrics = Metrics::new();
-        let keystore = Keystore::open(config.certs.clone())?;
+        let keystore = keystore::open(&config)?;
         let certificates = Certificates::new(keystore, config.runtime.certificates());
         let certificates = Arc::new(certificates);
         let builder = Builder::new(Arc::clone(&certificates), metrics.clone());
@@ -201,7 +203,9 @@ impl Proxy {
         let (readiness, ready) = watch::channel(Readiness::new(Phase::Ready));
         let mut tasks = JoinSet::new();
         // They end with this future, so that the drain can be watched to its end.
-        serve_controls(&mut tasks, &gate, ready, (admin, control));
+        let keystore = certificates.keystore().clone();
+        tasks.spawn(tending::tend(keystore.clone()));
+        serve_controls(&mut tasks, &gate, (ready, keystore), (admin, control));
         for Bound { socket, pinned } in listeners {
             log_address("listening", &socket);
             tasks.spawn(accept::accept_loop(socket, pinned, Arc::clone(&gate)));
@@ -209,7 +213,7 @@ impl Proxy {
         let changed = Changed::default();
         tasks.spawn(review::review_loop(Arc::clone(&gate), changed.clone()));
         let keeper = leaves::Keeper::new(&gate, certificates, builder.clone());
-        tasks.spawn(keeper.run());
+        tasks.spawn(keeper.run(readiness.clone()));
         let (reloads, asked) = mpsc::channel(1);
         let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
         tasks.spawn(reloader.run(asked, readiness.clone()));
@@ -225,12 +229,13 @@ impl Proxy {
 fn serve_controls(
     tasks: &mut JoinSet<()>,
     gate: &Arc<Gate>,
-    readiness: watch::Receiver<Readiness>,
+    (readiness, keystore): (watch::Receiver<Readiness>, Keystore),
     (tcp, unix): (Option<TcpListener>, Option<ControlListener>),
 ) {
     let admin = Admin {
         metrics: gate.metrics.clone(),
         readiness,
+        keystore,
         bounds: Bounds::default(),
     };
     if let Some(socket) = unix {

@@ -2,6 +2,7 @@
 
 mod backend;
 pub mod edit;
+pub mod keystore;
 mod list;
 mod replace;
 mod rewrite;

@@ -14,6 +14,7 @@ struct Served {
     metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
+    certs: tempfile::TempDir,
 }
 
 async fn serve(bounds: Bounds) -> Served {
@@ -22,9 +23,11 @@ async fn serve(bounds: Bounds) -> Served {
     let (readiness, watched) = watch::channel(Readiness::new(Phase::Ready));
     let (stop, stopped) = oneshot::channel();
     let metrics = Metrics::new();
+    let certs = tempfile::tempdir().unwrap();
     let admin = Admin {
         metrics: metrics.clone(),
         readiness: watched,
+        keystore: Keystore::open(certs.path().to_owned()).unwrap(),
         bounds,
     };
     let task = tokio::spawn(admin.serve(listener, async { stopped.await.unwrap_or(()) }));
@@ -34,6 +37,7 @@ async fn serve(bounds: Bounds) -> Served {
         metrics,
         stop,
         task,
+        certs,
     }
 }
 
@@ -47,7 +51,7 @@ impl Served {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
         }
-        String::from_utf8(answer).unwrap()
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     async fn get(&self, path: &str) -> String {
@@ -92,19 +96,47 @@ async fn t32_readyz_turns_off_while_draining() {
 #[tokio::test]
 async fn t31_a_failed_reload_is_told_without_turning_readiness_off() {
     let served = serve(Bounds::default()).await;
-    let notes = vec![
-        "last reload failed".to_owned(),
-        "acme: renewal failed".to_owned(),
-    ];
     served.readiness.send_replace(Readiness {
         phase: Phase::Ready,
-        notes,
+        notes: vec!["last reload failed".to_owned()],
+        certificates: vec!["acme: renewal failed".to_owned()],
     });
     let answer = served.get("/readyz").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(
         body(&answer),
         "ready\nlast reload failed\nacme: renewal failed\n"
+    );
+}
+
+#[tokio::test]
+async fn a_revocation_list_is_served_as_der_and_as_pem_once_there_is_one() {
+    let served = serve(Bounds::default()).await;
+    for path in ["/crl/acme", "/crl/acme.pem", "/crl/..%2Facme", "/crl/ACME"] {
+        let answer = served.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    let keystore = Keystore::open(served.certs.path().to_owned()).unwrap();
+    let acme = keystore.project(&"acme".parse().unwrap());
+    let month = jiff::SignedDuration::from_hours(30 * 24);
+    let alice = "alice".parse().unwrap();
+    acme.issue_to_client(&alice, month, jiff::Timestamp::now())
+        .unwrap();
+
+    let answer = served.get("/crl/acme").await;
+    assert!(
+        answer.contains("content-type: application/pkix-crl\r\n"),
+        "{answer}"
+    );
+    let length = acme.revocation_list_der().unwrap().unwrap().len();
+    assert!(
+        answer.contains(&format!("content-length: {length}\r\n")),
+        "{answer}"
+    );
+    let answer = served.get("/crl/acme.pem").await;
+    assert_eq!(
+        body(&answer),
+        std::fs::read_to_string(acme.crl_file()).unwrap()
     );
 }
 

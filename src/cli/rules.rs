@@ -72,22 +72,19 @@ pub(super) fn main(args: RulesArgs) -> ExitCode {
         Command::Test(args) => decide::test(&path, &args),
         Command::Import(args) => import::import(&path, &args),
     };
-    done.unwrap_or_else(|failure| {
-        eprintln!("error: {}", failure.message);
-        ExitCode::from(failure.code)
-    })
+    done.unwrap_or_else(Failure::report)
 }
 
 /// Why a command did not do what it was to do.
 #[derive(Debug)]
-struct Failure {
+pub(super) struct Failure {
     message: String,
     code: u8,
 }
 
 impl Failure {
     /// What was asked for, or the configuration, is wrong.
-    fn usage(message: impl ToString) -> Self {
+    pub(super) fn usage(message: impl ToString) -> Self {
         Self {
             message: message.to_string(),
             code: EXIT_USAGE,
@@ -95,20 +92,29 @@ impl Failure {
     }
 
     /// It could not, or should not, be done.
-    fn refused(message: impl ToString) -> Self {
+    pub(super) fn refused(message: impl ToString) -> Self {
         Self {
             message: message.to_string(),
             code: 1,
         }
     }
+
+    /// Says it, and with which code the program ends.
+    pub(super) fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        ExitCode::from(self.code)
+    }
 }
 
-fn load(path: &Path) -> Result<Config, Failure> {
+pub(super) fn load(path: &Path) -> Result<Config, Failure> {
     Config::load_again(path)
         .map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
 }
 
-fn find<'c>(config: &'c Config, project: &ProjectName) -> Result<&'c ProjectSpec, Failure> {
+pub(super) fn find<'c>(
+    config: &'c Config,
+    project: &ProjectName,
+) -> Result<&'c ProjectSpec, Failure> {
     config.projects.get(project).ok_or_else(|| {
         let known: Vec<_> = config.projects.keys().map(ProjectName::as_str).collect();
         Failure::usage(format!(

@@ -12,6 +12,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use super::Serial;
 use super::server::provider;
 use crate::address::{Host, HostName};
 
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub(super) subject_raw: Vec<u8>,
     /// DER of the issuer's name.
     pub(super) issuer_raw: Vec<u8>,
+    /// Its serial number; none if it is longer than one may be.
+    pub(super) serial: Option<Serial>,
     /// DER of the SubjectPublicKeyInfo.
     pub(super) public_key: Vec<u8>,
     /// When it begins.
@@ -50,6 +53,7 @@ impl Facts {
             subject: certificate.subject().to_string(),
             subject_raw: certificate.subject().as_raw().to_vec(),
             issuer_raw: certificate.issuer().as_raw().to_vec(),
+            serial: Serial::from_der_integer(certificate.raw_serial()),
             public_key: certificate.public_key().raw.to_vec(),
             not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
@@ -63,14 +67,6 @@ impl Facts {
     /// Whether its dates include this moment.
     pub(super) fn is_valid_at(&self, now: Timestamp) -> bool {
         (self.not_before..=self.not_after).contains(&now)
-    }
-
-    /// When two thirds of its life are over.
-    pub(super) fn two_thirds(&self) -> Timestamp {
-        let third = self.not_before.duration_until(self.not_after) / 3;
-        self.not_after
-            .saturating_add(-third)
-            .unwrap_or(self.not_after)
     }
 
     /// Whether it names the host: as it is, or by a wildcard for its first label.
@@ -87,6 +83,12 @@ impl Facts {
     fn names(&self, host: &Host) -> bool {
         self.hosts.contains(host)
     }
+}
+
+/// When two thirds of a life are over.
+pub(super) fn two_thirds(begin: Timestamp, end: Timestamp) -> Timestamp {
+    let third = begin.duration_until(end) / 3;
+    end.saturating_sub(third).unwrap_or(end)
 }
 
 /// Checks signatures, dates and purposes from the leaf to the root, as clients will.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::{Serial, sealed};
 use crate::address::Host;
 
 /// Why an identity could not be had. Each text names the file and what to do about it; none holds
@@ -67,6 +68,39 @@ pub enum PkiError {
         /// The key's file.
         path: PathBuf,
     },
+    /// A key-encryption key that isn't one.
+    #[error(
+        "{origin} holds no key-encryption keys: {what}. Each is 32 bytes in base64, as `openssl rand \
+         -base64 32` prints them"
+    )]
+    BadKeyRing {
+        /// Whence they are.
+        origin: String,
+        /// What is wrong with them.
+        what: String,
+    },
+    /// Two places that give key-encryption keys.
+    #[error(
+        "key-encryption keys are given twice, by [keys] encryption_key_file and by the environment \
+         variable PORTCULLIS_KEY_ENCRYPTION_KEY: keep one of them"
+    )]
+    KeyRingTwice,
+    /// A sealed key, and not the key that opens it.
+    #[error("{} is sealed by the key-encryption key {by}, {}", path.display(), sealed::ways(known))]
+    Sealed {
+        /// The sealed file.
+        path: PathBuf,
+        /// The id of the key that sealed it.
+        by: String,
+        /// The ids of the keys that are given.
+        known: Vec<String>,
+    },
+    /// A sealed key that was changed, or that isn't whole.
+    #[error("{} is sealed, and damaged: restore it from your copy", path.display())]
+    SealDamaged {
+        /// The sealed file.
+        path: PathBuf,
+    },
     /// No certificate in the file, or a damaged one.
     #[error("{} is no certificate chain: {what}", path.display())]
     BadCertificate {
@@ -102,8 +136,8 @@ pub enum PkiError {
     },
     /// The CA can sign nothing now.
     #[error(
-        "the CA {} is valid from {} to {} only. To begin anew with another CA, which every client \
-         must then be given, move it and its key away",
+        "the CA in {} is valid from {} to {} only: take up another one with `portcullis ca rotate`, \
+         which every client must then be given",
         certificate.display(),
         Date(*not_before),
         Date(*not_after)
@@ -115,6 +149,27 @@ pub enum PkiError {
         not_before: Timestamp,
         /// When it ends.
         not_after: Timestamp,
+    },
+    /// A step of a rotation that can't be taken from where it stands.
+    #[error("{0}")]
+    WrongStep(&'static str),
+    /// A serial number of no certificate that was issued here.
+    #[error(
+        "no certificate with the serial number {0} was recorded here; `portcullis ca show` lists those \
+         that were"
+    )]
+    UnknownSerial(Serial),
+    /// No signing request, or a damaged one.
+    #[error("the certificate signing request can't be used: {0}")]
+    BadRequest(String),
+    /// A revocation list that can't be read.
+    #[error(
+        "{} is damaged: restore it from your copy. Moved away, nothing counts as revoked any more",
+        path.display()
+    )]
+    BadRevocationList {
+        /// The file.
+        path: PathBuf,
     },
     /// The key is not the leaf's.
     #[error(

@@ -103,6 +103,21 @@ impl Held {
         Ok(())
     }
 
+    /// Removes a file of the directory, if it is there, and waits until that is on the disk.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), PkiError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| self.directory.sync_all()),
+        }
+        .map_err(PkiError::io("remove", path))
+    }
+
+    /// Gives a file of the directory the name of another, in whose place it comes.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), PkiError> {
+        let renamed = fs::rename(from, to).and_then(|()| self.directory.sync_all());
+        renamed.map_err(PkiError::io("rename", from))
+    }
+
     /// Replaces a file of the directory as a whole, and waits until it is on the disk.
     pub(super) fn replace(
         &self,
@@ -115,17 +130,34 @@ impl Held {
     }
 
     fn try_replace(&self, path: &Path, contents: &str, readers: Readers) -> io::Result<()> {
-        let directory = path.parent().unwrap_or_else(|| Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(directory)?;
-        file.write_all(contents.as_bytes())?;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(readers.mode()))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
+        put(path, contents, readers)?;
         self.directory.sync_all()
     }
+}
+
+/// Writes a file as a whole: its contents are on the disk, its name may not be yet.
+pub(super) fn put(path: &Path, contents: &str, readers: Readers) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(parent(path))?;
+    file.write_all(contents.as_bytes())?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(readers.mode()))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// The names of the folders in a directory.
+pub(super) fn folders(directory: &Path) -> Result<Vec<String>, PkiError> {
+    let list = || -> io::Result<Vec<_>> {
+        let entries: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+        let folders = entries.iter().filter(|entry| entry.path().is_dir());
+        Ok(folders
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect())
+    };
+    list().map_err(PkiError::io("list", directory))
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -181,7 +213,11 @@ pub(super) fn if_there<T>(read: Result<T, PkiError>) -> Result<Option<T>, PkiErr
 /// Makes nothing of a file that isn't there, or that isn't what it should be.
 pub(super) fn if_sound<T>(read: Result<T, PkiError>) -> Result<Option<T>, PkiError> {
     match read {
-        Err(PkiError::BadKey { .. } | PkiError::BadCertificate { .. }) => Ok(None),
+        Err(
+            PkiError::BadKey { .. }
+            | PkiError::BadCertificate { .. }
+            | PkiError::SealDamaged { .. },
+        ) => Ok(None),
         read => if_there(read),
     }
 }
@@ -220,9 +256,16 @@ pub(super) fn parse_chain(
 
 /// Reads a private key, if only its owner can.
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, PkiError> {
-    let contents = Zeroizing::new(read(path, |file| refuse_exposed(path, file))?);
+    parse_key(path, &read_secret(path)?)
+}
+
+/// Takes a private key out of a file's contents.
+pub(super) fn parse_key(
+    path: &Path,
+    contents: &[u8],
+) -> Result<Zeroizing<PrivateKeyDer<'static>>, PkiError> {
     // The parser's own error may quote the file, so it goes no further (T34).
-    let key = PrivateKeyDer::from_pem_slice(&contents).map_err(|_| PkiError::BadKey {
+    let key = PrivateKeyDer::from_pem_slice(contents).map_err(|_| PkiError::BadKey {
         path: path.to_owned(),
     })?;
     Ok(Zeroizing::new(key))

@@ -9,8 +9,8 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::authority::Authorities;
 use super::certificate::Facts;
-use super::issue::Ca;
 use super::{PkiError, ProjectKeystore, issue, own};
 use crate::address::{Host, HostName};
 
@@ -106,18 +106,20 @@ impl Identity {
             leaf,
             hosts: hosts.into(),
             not_after: facts.not_after,
-            renew_at: facts.two_thirds(),
+            renew_at: facts.not_after,
             source: Source::Memory,
         })
     }
 
     /// Says that this CA of the keystore issued it, and renews it.
-    pub(super) fn issued_by_keystore(self, folder: &Path, ca: &Ca) -> Self {
+    pub(super) fn issued_by_keystore(self, store: &ProjectKeystore, by: &Authorities) -> Self {
+        let leaf = Facts::read(&self.leaf);
         Self {
+            renew_at: leaf.map_or(self.not_after, |leaf| store.renew_at(&leaf)),
             source: Source::Keystore {
-                folder: folder.into(),
-                ca_bundle_pem: ca.pem.as_str().into(),
-                ca_not_after: ca.not_after,
+                folder: store.folder().into(),
+                ca_bundle_pem: by.bundle.as_str().into(),
+                ca_not_after: by.signing.not_after,
             },
             ..self
         }
@@ -167,7 +169,7 @@ impl Identity {
         self.not_after
     }
 
-    /// When to ask the keystore again, which then issues the next leaf: two thirds of the leaf's
+    /// When to ask the keystore again, which then issues the next leaf: about two thirds of the leaf's
     /// life after its beginning, and never at once. None if the leaf is not the gate's to renew.
     #[must_use]
     pub const fn renew_at(&self) -> Option<Timestamp> {

@@ -1,15 +1,20 @@
 //! Issuing: the one place that makes certificates.
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::revoked::Revoked;
 use super::{ClientName, PkiError, Serial};
 use crate::address::Host;
 use crate::id::ProjectName;
@@ -18,10 +23,15 @@ use crate::id::ProjectName;
 const HEAD_START: SignedDuration = SignedDuration::from_hours(1);
 /// Ninety days.
 const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Thirty days: a server that is told of revocations by file must be given the next list in time.
+const REVOCATION_LIST_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Ten years.
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(3653 * 24);
 /// ub-common-name (RFC 5280 appendix A.1), in characters.
 const LONGEST_COMMON_NAME: usize = 64;
+
+/// dnQualifier (X.520, RFC 5280 section 4.1.2.4): what keeps two of a name apart.
+const DN_QUALIFIER: &[u64] = &[2, 5, 4, 46];
 
 /// A private key with the certificate for it.
 pub(super) struct Issued {
@@ -43,8 +53,34 @@ pub(super) struct Ca {
     pub(super) pem: String,
     /// Its key.
     pub(super) key: Zeroizing<KeyPair>,
+    /// When it begins.
+    pub(super) not_before: Timestamp,
     /// When it ends.
     pub(super) not_after: Timestamp,
+}
+
+/// A CA of which the certificate was just made.
+pub(super) fn authority(certificate: Certificate, key: Zeroizing<KeyPair>, now: Timestamp) -> Ca {
+    Ca {
+        pem: certificate.pem(),
+        certificate: certificate.into(),
+        key,
+        not_before: after(now, -HEAD_START),
+        not_after: after(now, CA_LIFE),
+    }
+}
+
+/// A certificate in PEM (RFC 7468 section 5).
+pub(super) fn certificate_pem(der: &CertificateDer<'_>) -> String {
+    pem_block("CERTIFICATE", der)
+}
+
+/// A PEM block (RFC 7468 section 2).
+pub(super) fn pem_block(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let lines = base64.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
 }
 
 /// Makes a new P-256 key.
@@ -78,7 +114,8 @@ pub(super) fn public_key(key: &KeyPair) -> Vec<u8> {
 
 /// A self-signed CA certificate for the key. It may sign leaves, and no further CA. Its name and its
 /// key identifier depend on nothing but the project and the key, so one made anew verifies what the
-/// one before it verified.
+/// one before it verified; and two CAs of one project have two names, which everybody can tell apart
+/// who looks for an issuer, or for a revocation list, by its name alone.
 pub(super) fn ca(
     name: &ProjectName,
     key: &KeyPair,
@@ -90,12 +127,23 @@ pub(super) fn ca(
     params
         .distinguished_name
         .push(DnType::OrganizationName, "Portcullis CA");
+    params.distinguished_name.push(
+        DnType::CustomDnType(DN_QUALIFIER.to_vec()),
+        DnValue::PrintableString(qualifier(&public_key(key)).as_str().try_into()?),
+    );
     params
         .distinguished_name
         .push(DnType::CommonName, name.as_str());
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params.self_signed(key)?)
+}
+
+/// What tells a key from others: the beginning of the SHA-256 of its SubjectPublicKeyInfo.
+pub(super) fn qualifier(public_key: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, public_key);
+    let bytes = digest.as_ref().iter().take(4);
+    bytes.map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// A leaf for the hosts, by a new key; it ends no later than its CA.
@@ -117,11 +165,66 @@ pub(super) fn client(
     Ok(signed.with(key))
 }
 
+/// A client's certificate for the key of a request, of which nothing else is taken: what it asks for
+/// is not what it gets.
+pub(super) fn client_for_request(
+    ca: &Ca,
+    name: &ClientName,
+    (request, life): (&str, SignedDuration),
+    now: Timestamp,
+) -> Result<Signed, PkiError> {
+    let request = CertificateSigningRequestParams::from_pem(request)
+        .map_err(|error| PkiError::BadRequest(error.to_string()))?;
+    sign(ca, client_params(name), &request.public_key, (now, life))
+}
+
+/// A certificate for a server that is no gate's: for these hosts, by a new key.
+pub(super) fn server(
+    ca: &Ca,
+    hosts: &[Host],
+    life: SignedDuration,
+    now: Timestamp,
+) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    let signed = sign(ca, leaf_params(hosts)?, &*key, (now, life))?;
+    Ok(signed.with(key))
+}
+
+/// What a CA has revoked.
+pub(super) fn revocation_list(
+    ca: &Ca,
+    number: u64,
+    revoked: &[Revoked],
+    now: Timestamp,
+) -> Result<CertificateRevocationList, PkiError> {
+    let issuer = Issuer::from_ca_cert_der(&ca.certificate, &*ca.key)?;
+    let entry = |revoked: &Revoked| {
+        Ok(RevokedCertParams {
+            serial_number: SerialNumber::from_slice(revoked.serial.as_bytes()),
+            revocation_time: date(revoked.at)?,
+            reason_code: None,
+            invalidity_date: None,
+        })
+    };
+    let params = CertificateRevocationListParams {
+        this_update: date(now)?,
+        next_update: date(after(now, REVOCATION_LIST_LIFE))?,
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(entry).collect::<Result<_, PkiError>>()?,
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(params.signed_by(&issuer)?)
+}
+
 /// A certificate before it is put to its key.
 pub(super) struct Signed {
-    certificate: Certificate,
-    serial: Serial,
-    not_after: Timestamp,
+    /// The certificate.
+    pub(super) certificate: Certificate,
+    /// Its serial number.
+    pub(super) serial: Serial,
+    /// When it ends.
+    pub(super) not_after: Timestamp,
 }
 
 impl Signed {

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use jiff::Timestamp;
-use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
-use super::certificate::{Facts, verify};
+use super::authority::Authorities;
+use super::certificate::{Facts, two_thirds, verify};
 use super::files::{self, Held, Readers};
 use super::issue::{self, Ca};
-use super::{ClientIssuer, ClientRoots, Identity, PkiError};
+use super::{ClientIssuer, ClientRoots, Identity, KeyRing, PkiError};
 use crate::address::Host;
 use crate::id::ProjectName;
 
@@ -25,6 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Keystore {
     directory: PathBuf,
+    ring: Option<Arc<KeyRing>>,
 }
 
 impl Keystore {
@@ -34,7 +36,15 @@ impl Keystore {
     /// [`PkiError::Io`] if it can't be created or isn't a directory.
     pub fn open(directory: PathBuf) -> Result<Self, PkiError> {
         files::create_directory(&directory, 0o755)?;
-        Ok(Self { directory })
+        let ring = None;
+        Ok(Self { directory, ring })
+    }
+
+    /// Has private keys sealed by the first of these keys from now on, and unsealed by any of them.
+    #[must_use]
+    pub fn sealed_by(self, ring: Option<KeyRing>) -> Self {
+        let ring = ring.map(Arc::new);
+        Self { ring, ..self }
     }
 
     /// Where the certificate of a project's CA is, or would be, if the keystore is in `directory`.
@@ -42,6 +52,7 @@ impl Keystore {
     pub fn ca_certificate_in(directory: &Path, project: &ProjectName) -> PathBuf {
         let keystore = Self {
             directory: directory.to_owned(),
+            ring: None,
         };
         keystore.project(project).ca_certificate()
     }
@@ -52,8 +63,20 @@ impl Keystore {
         ProjectKeystore {
             folder: self.directory.join(name.as_str()),
             name: name.clone(),
+            ring: self.ring.clone(),
             patience: PATIENCE,
         }
+    }
+
+    /// The projects that have a folder in it, in the order of their names.
+    ///
+    /// # Errors
+    /// A directory that can't be read.
+    pub fn projects(&self) -> Result<Vec<ProjectName>, PkiError> {
+        let names = files::folders(&self.directory)?;
+        let names = names.iter().filter_map(|name| name.parse().ok());
+        let names: BTreeSet<ProjectName> = names.collect();
+        Ok(names.into_iter().collect())
     }
 }
 
@@ -61,10 +84,14 @@ impl Keystore {
 ///
 /// | file | what it is | mode |
 /// |---|---|---|
-/// | `ca.crt` | the CA's certificate, to hand out as `sslrootcert` | 0644 |
-/// | `ca.key` | the CA's key | 0600 |
+/// | `ca.crt` | the CA's certificate, to hand out as `sslrootcert`; during a rotation the other's, too | 0644 |
+/// | `ca.key` | the key of the CA that signs | 0600 |
+/// | `ca-next.key`, `ca-old.key` | the other's, during a rotation | 0600 |
+/// | `ca.crl` | what the CAs have revoked | 0644 |
+/// | `issued` | what they have issued to clients and backends | 0600 |
 /// | `server.crt` | the chain as it is sent: the leaf, then the CA's certificate | 0644 |
 /// | `server.key` | the leaf's key | 0600 |
+/// | `shared` | the servers that show the same leaf, and where they look for it | 0644 |
 /// | `.lock` | nothing; locked by who writes the others | 0600 |
 ///
 /// The CA's certificate is sent along (a client needs it only if it trusts something else that vouches
@@ -73,7 +100,8 @@ impl Keystore {
 #[derive(Debug, Clone)]
 pub struct ProjectKeystore {
     folder: PathBuf,
-    name: ProjectName,
+    pub(super) name: ProjectName,
+    ring: Option<Arc<KeyRing>>,
     patience: Duration,
 }
 
@@ -81,7 +109,7 @@ impl ProjectKeystore {
     /// The file to hand out to clients as `sslrootcert`; there once [`Self::load_or_create`] was.
     #[must_use]
     pub fn ca_certificate(&self) -> PathBuf {
-        self.folder.join("ca.crt")
+        self.file("ca.crt")
     }
 
     /// Where it is.
@@ -89,27 +117,37 @@ impl ProjectKeystore {
         &self.folder
     }
 
-    /// The files by which a change of the leaf is seen; each may be missing.
+    /// The files by which a change is seen of what the gate shows and of whom it trusts; each may be
+    /// missing.
     #[must_use]
     pub fn leaf_files(&self) -> Vec<PathBuf> {
-        vec![self.ca_certificate(), self.ca_key(), self.server_chain()]
+        ["ca.crt", "ca.key", "ca.crl", "server.crt", "shared"]
+            .map(|name| self.file(name))
+            .into()
     }
 
-    fn ca_key(&self) -> PathBuf {
-        self.folder.join("ca.key")
+    /// A file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
-    fn server_chain(&self) -> PathBuf {
-        self.folder.join("server.crt")
+    /// What private keys are sealed by.
+    pub(super) fn ring(&self) -> Option<&KeyRing> {
+        self.ring.as_deref()
     }
 
-    fn server_key(&self) -> PathBuf {
-        self.folder.join("server.key")
+    /// Holds the folder, which is made if it isn't there, and removes what a crash left in it.
+    pub(super) fn hold(&self) -> Result<Held, PkiError> {
+        files::create_directory(&self.folder, 0o755)?;
+        let held = Held::wait(&self.folder, self.patience)?;
+        held.tidy(&self.folder)?;
+        Ok(held)
     }
 
     /// The project's identity for these hosts: what is kept, where it fits; else a CA is made if
-    /// there is none, and a leaf issued. A kept leaf fits while less than two thirds of its life are
-    /// over, if it is for exactly these hosts, is the CA's and has its key. Blocks on the file
+    /// there is none, and a leaf issued. A kept leaf fits until about two thirds of its life are over (a
+    /// moment of the project's own, so that many projects don't renew theirs at once), if it is for
+    /// exactly these hosts, is by the CA that signs and has its key. Blocks on the file
     /// system, and, only if something must be written, for some seconds at most while another
     /// process is at work in the folder.
     ///
@@ -123,19 +161,32 @@ impl ProjectKeystore {
         if hosts.is_empty() {
             return Err(PkiError::NoHosts);
         }
-        if let Some(identity) = self.kept(hosts, now)? {
+        if let Some(identity) = self.kept_identity(hosts, now)? {
             self.tidy();
             return Ok(identity);
         }
-        files::create_directory(&self.folder, 0o755)?;
-        let held = Held::wait(&self.folder, self.patience)?;
-        held.tidy(&self.folder)?;
+        let held = self.hold()?;
         // All of it again: who held the folder may have made what is needed.
-        let ca = self.ca(&held, now)?;
-        match self.kept_leaf(&ca, hosts, now)? {
+        let authorities = self.authorities_by(&held, now)?;
+        self.check_dates(&authorities.signing, now)?;
+        match self.kept_leaf(&authorities, hosts, now)? {
             Some(identity) => Ok(identity),
-            None => self.issue(&held, &ca, (hosts, now)),
+            None => self.issue(&held, &authorities, (hosts, now)),
         }
+    }
+
+    /// Issues the leaf anew, whatever there is.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_or_create`].
+    pub fn renew_leaf(&self, hosts: &[Host], now: Timestamp) -> Result<Identity, PkiError> {
+        if hosts.is_empty() {
+            return Err(PkiError::NoHosts);
+        }
+        let held = self.hold()?;
+        let authorities = self.authorities_by(&held, now)?;
+        self.check_dates(&authorities.signing, now)?;
+        self.issue(&held, &authorities, (hosts, now))
     }
 
     /// What signs certificates for the project's clients, in memory from then on. Makes the CA if
@@ -144,43 +195,33 @@ impl ProjectKeystore {
     /// # Errors
     /// Those of [`Self::load_or_create`] that have to do with the CA.
     pub fn client_issuer(&self, now: Timestamp) -> Result<ClientIssuer, PkiError> {
-        self.signing_ca(now).map(ClientIssuer::new)
+        let signing = self.authorities_made(now)?.signing;
+        self.check_dates(&signing, now)?;
+        Ok(ClientIssuer::new(signing))
     }
 
     /// Whom to trust for the certificates of the project's clients. Makes the CA if there is none.
     /// Blocks on the file system.
     ///
     /// # Errors
-    /// Those of [`Self::load_or_create`] that have to do with the CA.
+    /// Those of [`Self::load_or_create`] that have to do with the CA; a revocation list that can't be
+    /// read.
     pub fn client_roots(&self, now: Timestamp) -> Result<ClientRoots, PkiError> {
-        let ca = self.signing_ca(now)?;
+        let certificates = self.authorities_made(now)?.certificates();
+        let lists = self.revocation_lists()?;
         Ok(ClientRoots {
-            certificates: vec![ca.certificate],
-            crls: Vec::new(),
+            certificates,
+            crls: lists.into_iter().map(|list| list.der).collect(),
         })
     }
 
-    /// The CA that signs now, made if there is none.
-    fn signing_ca(&self, now: Timestamp) -> Result<Ca, PkiError> {
-        match self.kept_ca()? {
-            KeptCa::Whole { key, pem } => self.check_ca(key, pem, now),
-            KeptCa::KeyOnly(_) | KeptCa::Nothing => {
-                files::create_directory(&self.folder, 0o755)?;
-                let held = Held::wait(&self.folder, self.patience)?;
-                held.tidy(&self.folder)?;
-                self.ca(&held, now)
-            }
-        }
-    }
-
     /// The identity that is kept, if nothing needs to be written.
-    fn kept(&self, hosts: &[Host], now: Timestamp) -> Result<Option<Identity>, PkiError> {
-        match self.kept_ca()? {
-            KeptCa::Whole { key, pem } => {
-                self.kept_leaf(&self.check_ca(key, pem, now)?, hosts, now)
-            }
-            KeptCa::KeyOnly(_) | KeptCa::Nothing => Ok(None),
-        }
+    fn kept_identity(&self, hosts: &[Host], now: Timestamp) -> Result<Option<Identity>, PkiError> {
+        let Some(authorities) = self.authorities()? else {
+            return Ok(None);
+        };
+        self.check_dates(&authorities.signing, now)?;
+        self.kept_leaf(&authorities, hosts, now)
     }
 
     /// Removes what a crash left, which may hold a key: now if nobody is in the way, else another
@@ -193,158 +234,82 @@ impl ProjectKeystore {
         }
     }
 
-    fn ca(&self, held: &Held, now: Timestamp) -> Result<Ca, PkiError> {
-        match self.kept_ca()? {
-            KeptCa::Whole { key, pem } => self.check_ca(key, pem, now),
-            KeptCa::KeyOnly(key) => self.certify_ca(held, key, now),
-            KeptCa::Nothing => {
-                let key = issue::new_key()?;
-                held.replace(&self.ca_key(), &issue::key_pem(&key), Readers::Owner)?;
-                self.certify_ca(held, key, now)
-            }
-        }
-    }
-
-    /// The certificate is looked for first because it is written last: with it, its key is there.
-    fn kept_ca(&self) -> Result<KeptCa, PkiError> {
-        let pem = files::if_there(files::read_text(&self.ca_certificate()))?;
-        match (self.kept_ca_key()?, pem) {
-            (Some(key), Some(pem)) => Ok(KeptCa::Whole { key, pem }),
-            (Some(key), None) => Ok(KeptCa::KeyOnly(key)),
-            (None, None) => Ok(KeptCa::Nothing),
-            (None, Some(_)) => {
-                let (key, certificate) = (self.ca_key(), self.ca_certificate());
-                Err(PkiError::CaKeyMissing { key, certificate })
-            }
-        }
-    }
-
-    fn kept_ca_key(&self) -> Result<Option<Zeroizing<KeyPair>>, PkiError> {
-        let unusable = || self.ca_key_unfit("it is damaged, or not one for ECDSA P-256");
-        match files::if_there(files::read_key(&self.ca_key())) {
-            Ok(Some(key)) => issue::take_up(&key).map(Some).ok_or_else(unusable),
-            Ok(None) => Ok(None),
-            Err(PkiError::BadKey { .. }) => Err(unusable()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn ca_key_unfit(&self, what: &'static str) -> PkiError {
-        PkiError::CaKeyUnfit {
-            key: self.ca_key(),
-            what,
-        }
-    }
-
-    fn certify_ca(
-        &self,
-        held: &Held,
-        key: Zeroizing<KeyPair>,
-        now: Timestamp,
-    ) -> Result<Ca, PkiError> {
-        let pem = issue::ca(&self.name, &key, now)?.pem();
-        held.replace(&self.ca_certificate(), &pem, Readers::Everybody)?;
-        self.check_ca(key, pem, now)
-    }
-
-    fn check_ca(
-        &self,
-        key: Zeroizing<KeyPair>,
-        pem: String,
-        now: Timestamp,
-    ) -> Result<Ca, PkiError> {
-        let file = self.ca_certificate();
-        let bad = || PkiError::BadCertificate {
-            path: file.clone(),
-            what: "expected one certificate. Moved away, it is made again from ca.key".to_owned(),
-        };
-        let certificates = files::parse_chain(&file, pem.as_bytes()).map_err(|_| bad())?;
-        let [certificate] = <[_; 1]>::try_from(certificates).map_err(|_| bad())?;
-        let facts = Facts::read(&certificate).ok_or_else(bad)?;
-        if facts.public_key != issue::public_key(&key) {
-            return Err(self.ca_key_unfit("it is the key of another certificate"));
-        }
-        if !facts.is_valid_at(now) {
-            let Facts {
-                not_before,
-                not_after,
-                ..
-            } = facts;
-            return Err(PkiError::CaNotValid {
-                certificate: file,
-                not_before,
-                not_after,
-            });
-        }
-        Ok(Ca {
-            certificate,
-            pem,
-            key,
-            not_after: facts.not_after,
-        })
-    }
-
     /// The leaf that is kept, if it fits. Damage is no obstacle here: a leaf can be issued anew.
     fn kept_leaf(
         &self,
-        ca: &Ca,
+        authorities: &Authorities,
         hosts: &[Host],
         now: Timestamp,
     ) -> Result<Option<Identity>, PkiError> {
-        let chain = files::if_sound(files::read_chain(&self.server_chain()))?;
-        let key = files::if_sound(files::read_key(&self.server_key()))?;
+        let chain = files::if_sound(files::read_chain(&self.file("server.crt")))?;
+        let key = files::if_sound(self.read_key("server.key"))?;
         let (Some(chain), Some(key)) = (chain, key) else {
             return Ok(None);
         };
-        if !fits(&chain, ca, hosts, now) {
+        if !self.fits(&chain, &authorities.signing, (&self.names(hosts)?, now)) {
             return Ok(None);
         }
         // A key that isn't the leaf's: the process ended between the writing of the two.
         let identity = Identity::new(chain, &key, hosts.to_vec()).ok();
-        Ok(identity.map(|identity| identity.issued_by_keystore(&self.folder, ca)))
+        Ok(identity.map(|identity| identity.issued_by_keystore(self, authorities)))
     }
 
     fn issue(
         &self,
         held: &Held,
-        ca: &Ca,
+        authorities: &Authorities,
         (hosts, now): (&[Host], Timestamp),
     ) -> Result<Identity, PkiError> {
-        let leaf = issue::leaf(ca, hosts, now)?;
-        held.replace(
-            &self.server_key(),
-            &issue::key_pem(&leaf.key),
-            Readers::Owner,
-        )?;
+        let ca = &authorities.signing;
+        let leaf = issue::leaf(ca, &self.names(hosts)?, now)?;
         let pem = leaf.certificate.pem() + &ca.pem;
-        held.replace(&self.server_chain(), &pem, Readers::Everybody)?;
+        self.provide_sharers(held, &pem, &issue::key_pem(&leaf.key))?;
+        self.write_key(held, "server.key", &leaf.key)?;
+        held.replace(&self.file("server.crt"), &pem, Readers::Everybody)?;
         let chain = vec![leaf.certificate.into(), ca.certificate.clone()];
         let identity = Identity::new(chain, &issue::private_key(&leaf.key), hosts.to_vec())?;
-        let identity = identity.issued_by_keystore(&self.folder, ca);
+        let identity = identity.issued_by_keystore(self, authorities);
         Ok(identity.with_renewal_put_off(now))
     }
-}
 
-/// What there is of a CA.
-enum KeptCa {
-    Whole {
-        key: Zeroizing<KeyPair>,
-        pem: String,
-    },
-    /// The key was written, and the process ended before the certificate was.
-    KeyOnly(Zeroizing<KeyPair>),
-    Nothing,
-}
+    /// What the leaf is for: the project's hosts, and the servers that share it.
+    fn names(&self, hosts: &[Host]) -> Result<Vec<Host>, PkiError> {
+        let mut names = hosts.to_vec();
+        for sharer in self.sharers()? {
+            if !names.contains(&sharer.host) {
+                names.push(sharer.host);
+            }
+        }
+        Ok(names)
+    }
 
-/// Whether a kept chain is what would be issued now.
-fn fits(chain: &[CertificateDer<'_>], ca: &Ca, hosts: &[Host], now: Timestamp) -> bool {
-    let [leaf, issuer] = chain else { return false };
-    let for_these_hosts_yet = Facts::read(leaf).is_some_and(|facts| {
-        now < facts.two_thirds() && BTreeSet::from_iter(&facts.hosts) == BTreeSet::from_iter(hosts)
-    });
-    let by_this_ca =
-        *issuer == ca.certificate && verify(slice::from_ref(leaf), issuer, now).is_ok();
-    for_these_hosts_yet && by_this_ca
+    /// Whether a kept chain is what would be issued now.
+    fn fits(
+        &self,
+        chain: &[CertificateDer<'_>],
+        ca: &Ca,
+        (hosts, now): (&[Host], Timestamp),
+    ) -> bool {
+        let [leaf, issuer] = chain else { return false };
+        let for_these_hosts_yet = Facts::read(leaf).is_some_and(|facts| {
+            now < self.renew_at(&facts)
+                && BTreeSet::from_iter(&facts.hosts) == BTreeSet::from_iter(hosts)
+        });
+        let by_this_ca =
+            *issuer == ca.certificate && verify(slice::from_ref(leaf), issuer, now).is_ok();
+        for_these_hosts_yet && by_this_ca
+    }
+
+    /// When the project's leaf is to be renewed: at two thirds of its life, or up to a twentieth of it
+    /// earlier. How much earlier is the project's own, and always the same.
+    pub(super) fn renew_at(&self, leaf: &Facts) -> Timestamp {
+        let life = leaf.not_before.duration_until(leaf.not_after);
+        let digest = digest::digest(&digest::SHA256, self.name.as_str().as_bytes());
+        let share = digest.as_ref().first().copied().unwrap_or_default();
+        let early = life / 20 / 256 * i32::from(share);
+        let two_thirds = two_thirds(leaf.not_before, leaf.not_after);
+        two_thirds.saturating_sub(early).unwrap_or(two_thirds)
+    }
 }
 
 #[cfg(test)]

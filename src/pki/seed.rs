@@ -1,18 +1,17 @@
 //! A secret of the project's that is no key of a certificate.
 
-use std::path::Path;
-
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::files::{self, Held, Readers};
-use super::keystore::PATIENCE;
-use super::{PkiError, ProjectKeystore};
+use super::{PkiError, ProjectKeystore, files, sealed};
 
 /// Its length before it is made a text, in bytes.
 const LENGTH: usize = 32;
+
+/// Where it is.
+const FILE: &str = "scram.seed";
 
 /// What the SCRAM verifiers of users that don't exist are made of: the project's `scram.seed`, mode
 /// 0600, made when there is none. It stays, so that a user that doesn't exist looks the same
@@ -21,30 +20,26 @@ const LENGTH: usize = 32;
 /// # Errors
 /// A file that can't be read or written, that others can read, or that is too short.
 pub fn scram_seed(project: &ProjectKeystore) -> Result<Zeroizing<Vec<u8>>, PkiError> {
-    let path = project.ca_certificate().with_file_name("scram.seed");
-    let folder = path.parent().unwrap_or(&path);
-    if let Some(seed) = kept(&path)? {
+    if let Some(seed) = kept(project)? {
         return Ok(seed);
     }
-    files::create_directory(folder, 0o755)?;
-    let held = Held::wait(folder, PATIENCE)?;
+    let held = project.hold()?;
     // Again: who held the folder may have made it.
-    if let Some(seed) = kept(&path)? {
+    if let Some(seed) = kept(project)? {
         return Ok(seed);
     }
     let mut raw = Zeroizing::new([0; LENGTH]);
     rand::fill(raw.as_mut_slice()).map_err(|_| PkiError::Issue("no random bytes".to_owned()))?;
     let text = Zeroizing::new(STANDARD.encode(raw.as_slice()));
-    held.replace(&path, &text, Readers::Owner)?;
+    project.write_private(&held, FILE, text.as_bytes())?;
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-fn kept(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
-    match files::if_there(files::read_secret(path))? {
-        Some(seed) if seed.len() < LENGTH => Err(PkiError::BadKey {
-            path: path.to_owned(),
-        }),
-        seed => Ok(seed),
+fn kept(project: &ProjectKeystore) -> Result<Option<Zeroizing<Vec<u8>>>, PkiError> {
+    let path = project.file(FILE);
+    match files::if_there(sealed::read(&path, project.ring()))? {
+        Some(seed) if seed.contents.len() < LENGTH => Err(PkiError::BadKey { path }),
+        seed => Ok(seed.map(|seed| seed.contents)),
     }
 }
 

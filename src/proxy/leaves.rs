@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::admin::Readiness;
 use crate::connection::Gate;
 use crate::served::{Certificates, Looked};
 use crate::store::snapshot::Builder;
@@ -36,14 +38,33 @@ impl Keeper {
     }
 
     /// Goes on for as long as the task lives.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, readiness: watch::Sender<Readiness>) {
         let mut next = Instant::now();
         loop {
             sleep_until(next).await;
             let begun = Instant::now();
             self.look().await;
+            self.tell(&readiness);
             next = Instant::now() + PERIOD.max(begun.elapsed() * SHARE);
         }
+    }
+
+    /// A leaf that could not be renewed is no reason to send clients elsewhere, but one to look.
+    fn tell(&self, readiness: &watch::Sender<Readiness>) {
+        let in_memory = self.certificates.in_memory();
+        let mut troubles: Vec<String> = in_memory
+            .iter()
+            .filter_map(|serving| {
+                let trouble = serving.trouble()?;
+                Some(format!("project {}: {trouble}", serving.recipe().project))
+            })
+            .collect();
+        troubles.sort_unstable();
+        readiness.send_if_modified(|readiness| {
+            let has_changed = readiness.certificates != troubles;
+            readiness.certificates = troubles;
+            has_changed
+        });
     }
 
     /// Reading files and signing blocks, and the workers have sessions to carry.

@@ -170,6 +170,10 @@ fn warn_of_restart(before: &Config, after: &Config) {
     for (key, changed) in [
         ("listen", before.listeners != after.listeners),
         ("certs", before.certs != after.certs),
+        (
+            "keys.encryption_key_file",
+            before.encryption_key_file != after.encryption_key_file,
+        ),
         ("admin.listen", before.admin != after.admin),
         ("admin.socket", before.control != after.control),
         ("log", before.log != after.log),

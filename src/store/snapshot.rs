@@ -286,8 +286,8 @@ fn soon_without_ca(identity: &Identity, now: Timestamp) -> Option<String> {
     let end = identity.ca_not_after()?;
     (now.duration_until(end) < CA_WARNING).then(|| {
         format!(
-            "its CA, and all certificates by it, end on {}. To begin anew with another CA, which \
-             every client must then be given, move ca.crt and ca.key away and reload",
+            "its CA, and all certificates by it, end on {}. Begin with another one in time: \
+             portcullis ca rotate, with --announce first",
             end.strftime(DATE)
         )
     })

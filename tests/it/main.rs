@@ -7,6 +7,7 @@ mod admission;
 mod auth;
 mod backend_tls;
 mod backends;
+mod ca;
 mod cancel;
 mod certificates;
 mod clients_matrix;

@@ -152,7 +152,8 @@ impl Settings {
         self
     }
 
-    fn to_toml(&self) -> String {
+    /// The file.
+    pub(crate) fn to_toml(&self) -> String {
         let projects: String = self.projects.iter().map(Project::to_toml).collect();
         format!(
             "listen = {:?}\ncerts = \"certs\"\n{}\n\n[admin]\nlisten = \"off\"\n\n\
@@ -260,6 +261,11 @@ impl Gate {
         fs::rename(new, self.directory.path().join("proxy.toml")).unwrap();
     }
 
+    /// Runs `portcullis ca` on this gate's proxy.toml.
+    pub(crate) fn ca(&self, arguments: &[&str]) -> Ran {
+        ca(self.directory.path(), arguments)
+    }
+
     /// Runs `portcullis rules` on this gate's proxy.toml, by nobody who came over SSH.
     pub(crate) fn rules(&self, arguments: &[&str]) -> Ran {
         rules(self.directory.path(), arguments, None)
@@ -273,6 +279,19 @@ impl Gate {
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         super::signal(&self.process, name);
+    }
+
+    /// Ends the gate; what it leaves behind, to start another one in.
+    pub(crate) fn stopped(self) -> TempDir {
+        let kept = tempfile::tempdir().unwrap();
+        let all = self.directory.path().join(".");
+        let status = Command::new("cp")
+            .arg("-pR")
+            .arg(all)
+            .arg(kept.path())
+            .status();
+        assert!(status.unwrap().success());
+        kept
     }
 
     /// Waits until the gate has ended by itself.
@@ -305,16 +324,28 @@ pub(crate) struct Ran {
 /// Runs `portcullis rules` on the proxy.toml of a directory, by somebody who came over SSH from an
 /// address or by nobody who did.
 pub(crate) fn rules(directory: &Path, arguments: &[&str], ssh_from: Option<&str>) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    let mut command = portcullis("rules", directory, arguments);
     command
-        .arg("rules")
-        .args(arguments)
-        .current_dir(directory)
         .env_remove("SSH_CONNECTION")
         .env_remove("SSH_CLIENT");
     if let Some(address) = ssh_from {
         command.env("SSH_CONNECTION", format!("{address} 50000 192.0.2.1 22"));
     }
+    ran(command)
+}
+
+/// Runs `portcullis ca` on the proxy.toml of a directory.
+pub(crate) fn ca(directory: &Path, arguments: &[&str]) -> Ran {
+    ran(portcullis("ca", directory, arguments))
+}
+
+fn portcullis(family: &str, directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.arg(family).args(arguments).current_dir(directory);
+    command
+}
+
+fn ran(mut command: Command) -> Ran {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ran {

@@ -1,0 +1,151 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tempfile::TempDir;
+
+use super::*;
+use crate::pki::Keystore;
+use crate::pki::certificate::{Facts, verify};
+
+const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+struct Fixture {
+    directory: TempDir,
+    store: ProjectKeystore,
+    now: Timestamp,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
+        Self {
+            store: keystore.project(&"acme".parse().unwrap()),
+            directory,
+            now: Timestamp::now(),
+        }
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.store.file(file)).unwrap()
+    }
+}
+
+fn hosts(texts: &[&str]) -> Vec<Host> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn facts(pem: &str) -> Facts {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    Facts::read(&der).unwrap()
+}
+
+#[test]
+fn what_is_issued_is_recorded_before_it_is_handed_out() {
+    let fixture = Fixture::new();
+    let alice = "alice".parse().unwrap();
+    let one = fixture.store.issue_to_client(&alice, MONTH, fixture.now);
+    let two =
+        fixture
+            .store
+            .issue_to_backend(&hosts(&["db1.internal", "10.0.0.5"]), MONTH, fixture.now);
+    let (one, two) = (one.unwrap(), two.unwrap());
+    let records = fixture.store.records().unwrap();
+    assert_eq!(records.len(), 2);
+    for (record, handout, name) in [
+        (&records[0], &one, "alice"),
+        (&records[1], &two, "db1.internal 10.0.0.5"),
+    ] {
+        assert_eq!(record.serial, handout.record.serial);
+        assert_eq!(record.name, name);
+        let facts = facts(&handout.certificate_pem);
+        assert_eq!(facts.serial.as_ref(), Some(&record.serial));
+        assert_eq!(facts.not_after.as_second(), record.not_after.as_second());
+    }
+    assert!(one.key_pem.is_some_and(|key| key.contains("PRIVATE KEY")));
+}
+
+#[test]
+fn a_backends_certificate_verifies_by_the_bundle_and_names_its_hosts() {
+    let fixture = Fixture::new();
+    let named = hosts(&["db1.internal", "10.0.0.5"]);
+    let handout = fixture.store.issue_to_backend(&named, MONTH, fixture.now);
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(handout.unwrap().certificate_pem.as_bytes())
+        .map(Result::unwrap)
+        .collect();
+    let root = CertificateDer::from_pem_slice(fixture.read("ca.crt").as_bytes()).unwrap();
+    verify(&chain[..1], &root, fixture.now).unwrap();
+    assert_eq!(Facts::read(&chain[0]).unwrap().hosts, named);
+}
+
+#[test]
+fn of_a_signing_request_only_the_key_is_taken() {
+    let fixture = Fixture::new();
+    let key = KeyPair::generate().unwrap();
+    let mut asks = CertificateParams::new(["db.example.com".to_owned()]).unwrap();
+    asks.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let request = asks.serialize_request(&key).unwrap().pem().unwrap();
+    let name = "alice".parse().unwrap();
+    let issue = |request: &str| {
+        fixture
+            .store
+            .issue_for_request(&name, (request, MONTH), fixture.now)
+    };
+    let handout = issue(&request).unwrap();
+    assert!(handout.key_pem.is_none());
+    let facts = facts(&handout.certificate_pem);
+    assert_eq!((facts.subject.as_str(), facts.hosts.len()), ("CN=alice", 0));
+    assert_eq!(facts.public_key, issue::public_key(&key));
+
+    let damaged = request.replacen("MI", "MA", 1);
+    for bad in ["", "no request", &damaged] {
+        let error = issue(bad).unwrap_err().to_string();
+        assert!(error.contains("signing request"), "{error}");
+    }
+    assert_eq!(fixture.store.records().unwrap().len(), 1);
+}
+
+#[test]
+fn a_server_that_shares_the_leaf_is_given_each_one_before_the_gate_shows_it() {
+    let fixture = Fixture::new();
+    let ours = hosts(&["acme.example.com"]);
+    let first = fixture.store.load_or_create(&ours, fixture.now).unwrap();
+    let directory = fixture.directory.path().join("server");
+    fs::create_dir(&directory).unwrap();
+    let sharer = Sharer {
+        host: "db1.internal".parse().unwrap(),
+        directory: directory.clone(),
+    };
+    fixture
+        .store
+        .share_with(sharer, &ours, fixture.now)
+        .unwrap();
+    let theirs = || fs::read_to_string(directory.join("server.crt")).unwrap();
+    let second = fixture.store.load_or_create(&ours, fixture.now).unwrap();
+    assert_ne!(
+        second.leaf_der(),
+        first.leaf_der(),
+        "it names the server now"
+    );
+    assert_eq!(theirs(), fixture.read("server.crt"));
+    assert_eq!(
+        facts(&theirs()).hosts,
+        hosts(&["acme.example.com", "db1.internal"])
+    );
+    let mode = fs::metadata(directory.join("server.key"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    fixture.store.renew_leaf(&ours, fixture.now).unwrap();
+    assert_eq!(theirs(), fixture.read("server.crt"));
+    // One that can't be given it keeps the gate from showing it.
+    fs::remove_dir_all(&directory).unwrap();
+    let before = fixture.read("server.crt");
+    let error = fixture.store.renew_leaf(&ours, fixture.now).unwrap_err();
+    assert!(error.to_string().contains("server/server.key"), "{error}");
+    assert_eq!(fixture.read("server.crt"), before);
+}

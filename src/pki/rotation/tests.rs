@@ -1,0 +1,243 @@
+use std::fs;
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+
+use super::*;
+use crate::address::Host;
+use crate::pki::certificate::verify;
+use crate::pki::{Identity, Keystore};
+
+struct Fixture {
+    directory: TempDir,
+    store: ProjectKeystore,
+    now: Timestamp,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
+        let store = keystore.project(&"acme".parse().unwrap());
+        let now = Timestamp::now();
+        let fixture = Self {
+            directory,
+            store,
+            now,
+        };
+        fixture.leaf();
+        fixture
+    }
+
+    fn leaf(&self) -> Identity {
+        let hosts: [Host; 1] = ["db.example.com".parse().unwrap()];
+        self.store.load_or_create(&hosts, self.now).unwrap()
+    }
+
+    fn step(&self, step: Step) -> Stage {
+        self.store.rotate(step, self.now).unwrap()
+    }
+
+    fn bundle(&self) -> Vec<CertificateDer<'static>> {
+        crate::pki::files::read_chain(&self.store.ca_certificate()).unwrap()
+    }
+
+    fn is_trusted_with(&self, bundle: &[CertificateDer<'_>]) -> bool {
+        let leaf = self.leaf();
+        let trusts = |root: &CertificateDer<'_>| verify(&leaf.chain()[..1], root, self.now).is_ok();
+        bundle.iter().any(trusts)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.store.folder()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != ".lock")
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn whoever_holds_the_announced_bundle_trusts_the_leaf_at_every_step() {
+    let fixture = Fixture::new();
+    let first = fixture.bundle();
+    assert_eq!(fixture.step(Step::Announce), Stage::Announced);
+    let announced = fixture.bundle();
+    assert_eq!((announced.len(), &announced[0]), (2, &first[0]));
+    // Who has not been given it yet is served as before.
+    assert!(fixture.is_trusted_with(&first) && fixture.is_trusted_with(&announced));
+
+    assert_eq!(fixture.step(Step::Switch), Stage::Switched);
+    assert!(!fixture.is_trusted_with(&first) && fixture.is_trusted_with(&announced));
+    assert_eq!(fixture.bundle(), announced);
+
+    assert_eq!(fixture.step(Step::Retire), Stage::Settled);
+    assert!(fixture.is_trusted_with(&announced));
+    assert_eq!(fixture.bundle(), announced[1..]);
+    assert_eq!(
+        fixture.names(),
+        ["ca.crt", "ca.key", "server.crt", "server.key"]
+    );
+}
+
+#[test]
+fn every_step_but_the_last_can_be_taken_back_and_taken_again() {
+    let fixture = Fixture::new();
+    let first = fixture.bundle();
+    fixture.step(Step::Announce);
+    assert_eq!(fixture.step(Step::Undo), Stage::Settled);
+    assert_eq!(fixture.bundle(), first);
+
+    fixture.step(Step::Announce);
+    let announced = fixture.bundle();
+    fixture.step(Step::Switch);
+    assert_eq!(fixture.step(Step::Undo), Stage::Announced);
+    assert!(fixture.is_trusted_with(&first));
+    assert_eq!(
+        fixture.bundle(),
+        announced,
+        "the same two, in the same order"
+    );
+    fixture.step(Step::Switch);
+    assert_eq!(fixture.step(Step::Retire), Stage::Settled);
+    assert_eq!(
+        fixture.step(Step::Undo),
+        Stage::Settled,
+        "there is no way back"
+    );
+    assert_eq!(fixture.bundle(), announced[1..]);
+}
+
+#[test]
+fn a_step_that_is_taken_already_changes_nothing() {
+    let fixture = Fixture::new();
+    for step in [Step::Announce, Step::Switch, Step::Retire] {
+        fixture.step(step);
+        let (bundle, leaf) = (fixture.bundle(), fixture.leaf().leaf_der().clone());
+        fixture.step(step);
+        assert_eq!(fixture.bundle(), bundle);
+        assert_eq!(*fixture.leaf().leaf_der(), leaf);
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_taken_from_here_says_which_comes_first() {
+    let fixture = Fixture::new();
+    let refusal = |step| {
+        fixture
+            .store
+            .rotate(step, fixture.now)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refusal(Step::Switch).contains("--announce"));
+    fixture.step(Step::Announce);
+    assert!(refusal(Step::Retire).contains("--switch"));
+    fixture.step(Step::Switch);
+    assert!(refusal(Step::Announce).contains("--retire"));
+}
+
+#[test]
+fn the_two_cas_of_a_project_have_two_names() {
+    let fixture = Fixture::new();
+    fixture.step(Step::Announce);
+    let subjects: Vec<_> = fixture
+        .bundle()
+        .iter()
+        .map(|der| crate::pki::certificate::Facts::read(der).unwrap().subject)
+        .collect();
+    assert!(subjects.iter().all(|name| name.contains("acme")));
+    assert_ne!(subjects[0], subjects[1]);
+}
+
+#[test]
+fn certificates_of_clients_by_either_ca_are_trusted_until_the_old_one_is_retired() {
+    let fixture = Fixture::new();
+    let old = fixture.bundle()[0].clone();
+    let roots = || {
+        fixture
+            .store
+            .client_roots(fixture.now)
+            .unwrap()
+            .certificates
+    };
+    for (step, trusted) in [
+        (Step::Announce, true),
+        (Step::Switch, true),
+        (Step::Retire, false),
+    ] {
+        fixture.step(step);
+        assert_eq!(roots().contains(&old), trusted, "{step:?}");
+        assert_eq!(roots(), fixture.bundle());
+    }
+}
+
+/// Every state that a crash within a step can leave: some of the files as they were, some as they
+/// become, in the order in which they are written.
+#[test]
+fn a_crash_within_a_step_leaves_it_taken_or_not_and_the_leaf_trusted() {
+    let mut crashes = 0;
+    for (before, step, order) in [
+        (&[][..], Step::Announce, &["ca-next.key", "ca.crt"][..]),
+        (&[Step::Announce], Step::Switch, &["ca-old.key", "ca.key"]),
+        (
+            &[Step::Announce, Step::Switch],
+            Step::Undo,
+            &["ca-next.key", "ca.key"],
+        ),
+        (&[Step::Announce, Step::Switch], Step::Retire, &["ca.crt"]),
+        (&[Step::Announce], Step::Undo, &["ca.crt"]),
+    ] {
+        for written in 0..=order.len() {
+            let start = Fixture::new();
+            before.iter().for_each(|step| {
+                start.step(*step);
+            });
+            let kept = copy(&start);
+            start.step(step);
+            let done = copy(&start);
+            restore(&start, &kept);
+            for name in &order[..written] {
+                let (_, contents) = done
+                    .iter()
+                    .find(|(file, _)| file == name)
+                    .or_else(|| kept.iter().find(|(file, _)| file == name))
+                    .unwrap();
+                put(&start.store.file(name), contents);
+            }
+            let bundle = start.bundle();
+            assert!(start.is_trusted_with(&bundle), "{step:?} after {written}");
+            start.step(step);
+            assert!(start.is_trusted_with(&start.bundle()));
+            assert!(start.directory.path().exists());
+            crashes += 1;
+        }
+    }
+    assert_eq!(crashes, 13);
+}
+
+fn copy(fixture: &Fixture) -> Vec<(String, Vec<u8>)> {
+    let read = |name: String| {
+        let contents = fs::read(fixture.store.file(&name)).unwrap();
+        (name, contents)
+    };
+    fixture.names().into_iter().map(read).collect()
+}
+
+fn restore(fixture: &Fixture, files: &[(String, Vec<u8>)]) {
+    for name in fixture.names() {
+        fs::remove_file(fixture.store.file(&name)).unwrap();
+    }
+    for (name, contents) in files {
+        put(&fixture.store.file(name), contents);
+    }
+}
+
+fn put(path: &Path, contents: &[u8]) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, contents).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}

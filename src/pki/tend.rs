@@ -1,0 +1,93 @@
+//! What is looked after while nobody asks: private keys are sealed that are not, and revocation lists
+//! are signed anew before their time is over.
+
+use jiff::Timestamp;
+
+use super::{Keystore, PkiError, ProjectKeystore, files, sealed};
+use crate::id::ProjectName;
+
+/// The files that are sealed where keys are.
+const PRIVATE: [&str; 5] = [
+    "ca.key",
+    "ca-next.key",
+    "ca-old.key",
+    "server.key",
+    "scram.seed",
+];
+
+/// What looking after a project came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tended {
+    /// Files that were sealed, or sealed by another key.
+    pub sealed: usize,
+    /// Whether the revocation lists were signed anew.
+    pub lists_renewed: bool,
+}
+
+/// What came of looking after one project.
+pub type TendedOrNot = Result<Tended, PkiError>;
+
+impl Keystore {
+    /// Looks after every project that has a folder. Blocks on the file system, and reads a file or
+    /// two of each.
+    ///
+    /// # Errors
+    /// A directory that can't be read. What is wrong with one project keeps nothing from the others.
+    pub fn tend(&self, now: Timestamp) -> Result<Vec<(ProjectName, TendedOrNot)>, PkiError> {
+        let tend = |name: ProjectName| {
+            let tended = self.project(&name).tend(now);
+            (name, tended)
+        };
+        Ok(self.projects()?.into_iter().map(tend).collect())
+    }
+}
+
+impl ProjectKeystore {
+    /// Looks after the project.
+    ///
+    /// # Errors
+    /// A file that can't be read or written, or unsealed.
+    pub fn tend(&self, now: Timestamp) -> Result<Tended, PkiError> {
+        let sealed = self.reseal()?;
+        let lists_renewed = self.renew_crls(now)?;
+        Ok(Tended {
+            sealed,
+            lists_renewed,
+        })
+    }
+
+    /// Seals by the first key-encryption key whatever is not, and says how many files that were. Does
+    /// nothing without such keys.
+    ///
+    /// # Errors
+    /// A file that can't be read or written, or unsealed.
+    pub fn reseal(&self) -> Result<usize, PkiError> {
+        if self.ring().is_none() {
+            return Ok(0);
+        }
+        let is_due = |file: &&str| {
+            let kept = files::if_there(sealed::read(&self.file(file), self.ring()));
+            kept.map(|kept| kept.is_some_and(|kept| !kept.is_as_wanted))
+        };
+        let mut due = false;
+        for file in &PRIVATE {
+            due |= is_due(file)?;
+        }
+        if !due {
+            return Ok(0);
+        }
+        let held = self.hold()?;
+        let mut count = 0;
+        for file in PRIVATE {
+            let kept = files::if_there(sealed::read(&self.file(file), self.ring()))?;
+            if let Some(kept) = kept.filter(|kept| !kept.is_as_wanted) {
+                self.write_private(&held, file, &kept.contents)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests;

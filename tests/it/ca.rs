@@ -1,0 +1,337 @@
+//! A project's CA over its whole life: rotated, revoking, sealed, shared; with a gate that runs and
+//! without one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use crate::support::PATIENCE;
+use crate::support::clients::{Client, conninfo};
+use crate::support::fake_backend::FakeBackend;
+use crate::support::gate::{Gate, Project, Settings, ca, directory_of, text};
+use crate::support::message::alice;
+use crate::support::postgres::Server;
+use crate::support::raw::{Secured, TlsClient};
+
+impl Gate {
+    /// Runs a command that must succeed; what it printed.
+    #[track_caller]
+    fn ca_done(&self, arguments: &[&str]) -> String {
+        let ran = self.ca(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+        ran.out
+    }
+
+    /// Does what has the gate show another leaf, and waits until it does.
+    #[track_caller]
+    fn shows_another(&self, change: impl FnOnce()) {
+        let before = self.log().len();
+        change();
+        self.log()
+            .wait_after(before, "another certificate", |line| {
+                text(line, "message").contains("another certificate")
+            });
+    }
+}
+
+fn acme(backend: &FakeBackend) -> Gate {
+    Gate::start(&[Project::new("acme", &backend.url())])
+}
+
+/// Whether a client that trusts the file gets through TLS.
+fn is_trusted_with(gate: &Gate, bundle: &Path) -> bool {
+    let tls = TlsClient::new(bundle, "acme.localhost");
+    Secured::connect(gate.addr(), &tls).handshake().is_ok()
+}
+
+#[test]
+fn a_rotation_is_in_force_within_a_second_and_drops_no_connection() {
+    let backend = FakeBackend::welcoming();
+    let gate = acme(&backend);
+    let bundle = gate.file("acme", "ca.crt");
+    let first = gate.directory().join("first.crt");
+    fs::copy(&bundle, &first).unwrap();
+    let mut live = gate.connect("acme");
+    live.login(&alice());
+
+    let said = gate.ca_done(&["rotate", "acme", "--announce"]);
+    assert!(
+        said.contains("--switch") && said.contains("ca.crt"),
+        "{said}"
+    );
+    let announced = gate.directory().join("announced.crt");
+    fs::copy(&bundle, &announced).unwrap();
+    assert!(is_trusted_with(&gate, &first) && is_trusted_with(&gate, &announced));
+
+    gate.shows_another(|| {
+        gate.ca_done(&["rotate", "acme", "--switch"]);
+    });
+    assert!(!is_trusted_with(&gate, &first) && is_trusted_with(&gate, &announced));
+    gate.shows_another(|| {
+        gate.ca_done(&["rotate", "acme", "--undo"]);
+    });
+    assert!(is_trusted_with(&gate, &first) && is_trusted_with(&gate, &announced));
+    gate.shows_another(|| {
+        gate.ca_done(&["rotate", "acme", "--switch"]);
+    });
+    gate.ca_done(&["rotate", "acme", "--retire"]);
+    assert!(is_trusted_with(&gate, &announced) && is_trusted_with(&gate, &bundle));
+    live.is_alive();
+}
+
+/// Logs in again and again, as somebody who has the announced bundle, and tells of every login.
+fn keep_logging_in(conninfo: &str, over: &AtomicBool, told: &Sender<String>) {
+    while !over.load(Ordering::Relaxed) {
+        let ran = Client::psql(conninfo).args(["-c", "select 1"]).run();
+        let said = if ran.succeeded {
+            String::new()
+        } else {
+            ran.stderr
+        };
+        if told.send(said).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for some logins that begin from now on.
+#[track_caller]
+fn logins(told: &Receiver<String>, failures: &mut Vec<String>, all: &AtomicUsize) {
+    let mut count = 0;
+    // Those that were told before now, and the one that is under way.
+    for said in told.try_iter() {
+        failures.extend(Some(said).filter(|said| !said.is_empty()));
+    }
+    while count < 4 {
+        let said = told.recv_timeout(PATIENCE).unwrap();
+        failures.extend(Some(said).filter(|said| !said.is_empty()));
+        count += 1;
+    }
+    all.fetch_add(count, Ordering::Relaxed);
+}
+
+#[test]
+fn through_a_rotation_a_renewal_and_a_revocation_under_load_verify_full_is_never_refused() {
+    let server = Server::System.plain();
+    let backend = format!("postgres://127.0.0.1:{}", server.port());
+    let gate = Gate::start(&[Project::new("acme", &backend)]);
+    gate.ca_done(&["rotate", "acme", "--announce"]);
+    let bundle = gate.directory().join("handed-out.crt");
+    fs::copy(gate.file("acme", "ca.crt"), &bundle).unwrap();
+    let ours = conninfo(&gate, "acme").replace(
+        &gate.file("acme", "ca.crt").display().to_string(),
+        &bundle.display().to_string(),
+    );
+    let (over, all, mut failures) = (AtomicBool::new(false), AtomicUsize::new(0), Vec::new());
+    let (tell, told) = channel();
+    let issued = gate.ca_done(&["issue", "acme", "--client", "bob"]);
+    let serial = issued.split("serial number ").nth(1).unwrap();
+    let serial = serial.lines().next().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (tell, ours, over) = (tell.clone(), &ours, &over);
+            scope.spawn(move || keep_logging_in(ours, over, &tell));
+        }
+        logins(&told, &mut failures, &all);
+        for change in [
+            &["rotate", "acme", "--switch"][..],
+            &["renew", "acme"],
+            &["rotate", "acme", "--undo"],
+            &["rotate", "acme", "--switch"],
+            &["revoke", "acme", serial],
+            &["rotate", "acme", "--retire"],
+        ] {
+            gate.ca_done(change);
+            logins(&told, &mut failures, &all);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(all.into_inner() >= 28);
+}
+
+#[test]
+fn every_step_can_be_taken_without_a_running_gate_and_is_what_the_next_one_starts_with() {
+    let backend = FakeBackend::welcoming();
+    let settings = Settings::new(&[Project::new("acme", &backend.url())]);
+    let gate = Gate::with(&settings);
+    let directory = gate.stopped();
+    for step in ["--announce", "--switch"] {
+        let ran = ca(directory.path(), &["rotate", "acme", step]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let leaf = fs::read(directory.path().join("certs/acme/server.crt")).unwrap();
+    let gate = Gate::within(directory, &settings);
+    gate.connect("acme").login(&alice());
+    assert_eq!(fs::read(gate.file("acme", "server.crt")).unwrap(), leaf);
+}
+
+#[test]
+fn what_is_issued_is_listed_revoked_by_its_number_and_never_written_over_anything() {
+    let backend = FakeBackend::welcoming();
+    let gate = acme(&backend);
+    let said = gate.ca_done(&["issue", "acme", "--client", "alice", "--days", "7"]);
+    assert!(said.contains("sslcert=alice.crt"), "{said}");
+    let key = gate.directory().join("alice.key");
+    let mode = fs::metadata(&key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = fs::read(&key).unwrap();
+    let again = gate.ca(&["issue", "acme", "--client", "alice"]);
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(
+        again.err.contains("alice.crt is there already"),
+        "{again:?}"
+    );
+    assert_eq!(fs::read(&key).unwrap(), before);
+
+    gate.ca_done(&[
+        "issue",
+        "acme",
+        "--backend",
+        "db1.internal",
+        "--backend",
+        "10.0.0.5",
+    ]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&gate.ca_done(&["show", "acme", "--json"])).unwrap();
+    let issued = shown["issued"].as_array().unwrap();
+    let names: Vec<_> = issued
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["alice", "db1.internal 10.0.0.5"]);
+    let serial = issued[0]["serial"].as_str().unwrap();
+    gate.ca_done(&["revoke", "acme", serial]);
+    let shown = gate.ca_done(&["show", "acme"]);
+    let line = shown.lines().find(|line| line.starts_with(serial)).unwrap();
+    assert!(line.contains("revoked on"), "{shown}");
+    let unknown = gate.ca(&["revoke", "acme", "ABCD"]);
+    assert!(
+        unknown.code == 1 && unknown.err.contains("ABCD"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn export_prints_what_clients_take_and_what_servers_take() {
+    let backend = FakeBackend::welcoming();
+    let gate = acme(&backend);
+    let bundle = gate.ca_done(&["export", "acme"]);
+    assert_eq!(
+        bundle,
+        fs::read_to_string(gate.file("acme", "ca.crt")).unwrap()
+    );
+    let none = gate.ca(&["export", "acme", "--crl"]);
+    assert!(none.code == 1 && none.err.contains("none yet"), "{none:?}");
+    gate.ca_done(&["issue", "acme", "--client", "alice"]);
+    assert!(
+        gate.ca_done(&["export", "acme", "--crl"])
+            .contains("X509 CRL")
+    );
+}
+
+#[test]
+fn t19_a_server_that_shares_the_leaf_binds_scram_from_the_client_to_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = |port: u16| {
+        let acme = Project::new("acme", &format!("postgres://127.0.0.1:{port}"))
+            .text("sslmode", "require");
+        Settings::new(&[acme])
+    };
+    // The leaf is there before the server is.
+    fs::write(home.path().join("proxy.toml"), settings(1).to_toml()).unwrap();
+    let out = home.path().join("server");
+    fs::create_dir(&out).unwrap();
+    let out = out.to_str().unwrap();
+    let ran = ca(
+        home.path(),
+        &[
+            "issue",
+            "acme",
+            "--backend",
+            "db1.internal",
+            "--shared",
+            "--out",
+            out,
+        ],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let read = |name: &str| fs::read_to_string(Path::new(out).join(name)).unwrap();
+    let server = Server::Eighteen.start(|plan| {
+        plan.files.push(("server.crt", read("server.crt")));
+        plan.files.push(("server.key", read("server.key")));
+        plan.settings.push("ssl = on".to_owned());
+    });
+    let gate = Gate::within(home, &settings(server.port()));
+    let conninfo = conninfo(&gate, "acme") + " channel_binding=require";
+    let answer = Client::psql(&conninfo).args(["-c", "select 1"]).prints();
+    assert_eq!(answer, "1");
+}
+
+#[test]
+fn t34_with_a_key_encryption_key_no_private_key_lies_there_in_clear() {
+    let backend = FakeBackend::welcoming();
+    let key = "07".repeat(32);
+    let projects = [Project::new("acme", &backend.url())];
+    let plain = Settings::new(&projects);
+    let sealed = plain
+        .clone()
+        .table("\n[keys]\nencryption_key_file = \"kek.txt\"\n");
+    let gate = Gate::within(directory_of(&[("kek.txt", &key)]), &plain);
+    let trusted = gate.tls("acme");
+    let directory = gate.stopped();
+    let gate = Gate::within(directory, &sealed);
+    let line = gate.log().wait("the sealing", |line| {
+        text(line, "message").contains("private keys sealed")
+    });
+    assert_eq!(text(&line, "files"), "2");
+    for name in ["ca.key", "server.key"] {
+        let kept = fs::read_to_string(gate.file("acme", name)).unwrap();
+        assert!(kept.contains("PORTCULLIS SEALED KEY"), "{name}");
+    }
+    let mut client = Secured::connect(gate.addr(), &trusted);
+    client.login(&alice());
+    assert!(gate.ca_done(&["show", "acme"]).contains("sealed"));
+
+    // Without the key both ways to give it are named, and nothing is made anew.
+    let directory = gate.stopped();
+    fs::write(directory.path().join("proxy.toml"), plain.to_toml()).unwrap();
+    let ran = ca(directory.path(), &["show", "acme"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for way in ["encryption_key_file", "PORTCULLIS_KEY_ENCRYPTION_KEY"] {
+        assert!(ran.err.contains(way), "{ran:?}");
+    }
+}
+
+#[test]
+fn an_own_certificate_is_not_the_gates_to_renew_nor_to_share() {
+    let backend = FakeBackend::untouchable();
+    let files = [("own.crt", ""), ("own.key", "")];
+    let acme = Project::new("acme", &backend.url())
+        .text("certificate", "own.crt")
+        .text("key", "own.key");
+    let directory = directory_of(&files);
+    let settings = Settings::new(&[acme]);
+    fs::write(directory.path().join("proxy.toml"), settings.to_toml()).unwrap();
+    for arguments in [
+        &["renew", "acme"][..],
+        &[
+            "issue",
+            "acme",
+            "--backend",
+            "db1",
+            "--shared",
+            "--out",
+            ".",
+        ],
+    ] {
+        let ran = ca(directory.path(), arguments);
+        assert!(ran.code == 1 && ran.err.contains("own.crt"), "{ran:?}");
+    }
+    // It has a CA all the same once a client needs one.
+    let ran = ca(directory.path(), &["issue", "acme", "--client", "alice"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
