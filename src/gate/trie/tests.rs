@@ -182,8 +182,11 @@ fn a_long_list_agrees_with_a_hash_table_per_length_however_crowded() {
                 .find_map(|length| model.get(&IpNet::new(ip, length).unwrap().trunc()))
         };
         let trie = PrefixTrie::compile(prefixes.iter().copied());
-        assert!(trie.v4.index.is_some() && trie.v6.index.is_some());
-        assert!(trie.deep.is_some());
+        assert!(matches!(
+            (&trie.v4, &trie.v6),
+            (Ranges::Many(_), Ranges::Many(_))
+        ));
+        assert!(!trie.deep.0.is_empty());
         for ip in telling_addresses(&prefixes[..500]) {
             assert_eq!(
                 trie.find(ip),
@@ -191,6 +194,46 @@ fn a_long_list_agrees_with_a_hash_table_per_length_however_crowded() {
                 "{ip} with {blocks} crowds"
             );
         }
+    }
+}
+
+#[test]
+fn a_crowded_slash_64_agrees_with_the_linear_scan() {
+    let (mut state, base) = (64, 0x2001_0db8_0000_0001_u128 << 64);
+    let mut prefixes = vec![(net("2001:db8:0:1::/64"), 0), (net("2001:db8::/32"), 1)];
+    for value in 2..1_000 {
+        let (low, length) = (random(&mut state), random(&mut state));
+        let ip = base | u128::from(low >> (low % 64));
+        let prefix = Ipv6Net::new_assert(ip.into(), 65 + (length % 64) as u8);
+        prefixes.push((prefix.trunc().into(), value));
+    }
+    assert_agrees(&prefixes);
+}
+
+/// Ends of ranges in few or many crowds of any width, up to the greatest address.
+fn ends() -> impl Strategy<Value = Vec<u64>> {
+    let crowds = vec((any::<u64>(), 0..64_u32), 1..6);
+    let ends = vec((any::<prop::sample::Index>(), any::<u64>()), 0..3_000);
+    (crowds, ends).prop_map(|(crowds, ends)| {
+        let end = |(crowd, low): (prop::sample::Index, u64)| {
+            let (middle, width) = crowd.get(&crowds);
+            middle ^ (low >> width)
+        };
+        let mut ends: Vec<u64> = ends.into_iter().map(end).chain([u64::MAX]).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    })
+}
+
+/// The lines of these ranges must find each range at its first address and at its last.
+fn assert_lines_find<K: Key>(ends: &[K]) {
+    let values: Vec<u32> = (0..).take(ends.len()).collect();
+    let lines = Lines::new(ends, &values);
+    let mut first = K::default();
+    for (end, value) in ends.iter().zip(&values) {
+        assert_eq!((lines.find(first), lines.find(*end)), (*value, *value));
+        first = end.next().unwrap_or(first);
     }
 }
 
@@ -218,7 +261,34 @@ fn v6_prefix() -> impl Strategy<Value = IpNet> {
         .prop_map(|(ip, length)| Ipv6Net::new_assert(ip.into(), length).trunc().into())
 }
 
+#[test]
+fn ends_that_double_their_distance_are_found_like_any() {
+    let doubling = (0..64).map(|bit| 1_u64 << bit);
+    // All but a few slots of any index are empty, and those few hold everything.
+    let mut ends: Vec<u64> = doubling
+        .flat_map(|end| end..=end + 40)
+        .chain([u64::MAX])
+        .collect();
+    ends.sort_unstable();
+    ends.dedup();
+    assert_lines_find(&ends);
+    let mut ends: Vec<u32> = ends
+        .into_iter()
+        .map_while(|end| end.try_into().ok())
+        .collect();
+    ends.push(u32::MAX);
+    assert_lines_find(&ends);
+}
+
 proptest! {
+    #[test]
+    fn lines_find_every_range_however_the_ends_are_spread(ends in ends()) {
+        assert_lines_find(&ends);
+        let mut ends: Vec<u32> = ends.iter().map(|end| (end >> 32) as u32).collect();
+        ends.dedup();
+        assert_lines_find(&ends);
+    }
+
     #[test]
     fn every_answer_is_the_linear_scan_s(
         prefixes in vec((prop_oneof![v4_prefix(), v6_prefix()], 0..8_u32), 0..40),
