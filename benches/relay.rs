@@ -162,7 +162,7 @@ async fn carry(
     }
     if contender == Contender::Relay {
         let hello = ClientHello::read(client).await.expect("a ClientHello");
-        let client = hello.answer(tls).await.expect("a handshake");
+        let client = hello.answer(tls).finish().await.expect("a handshake");
         let backend = BackendStream::Tcp(backend);
         let before = cpu_seconds();
         let closed = relay(client, backend, Arc::new(Control::default())).await;

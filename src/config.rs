@@ -5,6 +5,7 @@ mod backend;
 mod deny;
 mod effective;
 mod files;
+mod include;
 mod limits;
 mod listener;
 mod networks;
@@ -45,6 +46,7 @@ pub use auth::AuthSpec;
 pub use backend::{BackendSpec, ClientCertificate, RootCert};
 pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
+pub use include::{Claims, Include, Included};
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ControlSocket, ListenerSpec};
 pub use networks::{Networks, line_of};
@@ -93,6 +95,8 @@ pub struct Config {
     pub tags: BTreeMap<TagName, Networks>,
     /// Who is closed on at accept, whatever the projects say.
     pub deny: DenySpec,
+    /// Whose projects are to be added.
+    pub include: Vec<Include>,
     /// The projects.
     pub projects: BTreeMap<ProjectName, ProjectSpec>,
     /// What an operator should know about this configuration.
@@ -104,6 +108,8 @@ pub struct Config {
     /// The files that it was read from: `proxy.toml` and all that it names.
     pub files: Vec<SourceFile>,
     effective: Effective,
+    /// The projects that must be there, with what is to be said if they are not.
+    named: Vec<(ProjectName, Problem)>,
 }
 
 /// How logs are written.
@@ -161,7 +167,7 @@ impl Words for LogLevel {
 }
 
 impl Config {
-    /// Reads a file and all that it names.
+    /// Reads a file and all that it names, the projects included.
     ///
     /// # Errors
     /// Everything that is wrong, and the files which may put it right when they change.
@@ -175,6 +181,21 @@ impl Config {
     /// # Errors
     /// Everything else that is wrong, and the files which may put it right when they change.
     pub fn load_again(path: &Path) -> Result<Self, ConfigErrors> {
+        let config = Self::load_main(path)?.with_included()?;
+        // A directory that isn't mounted yet looks like this, and a file that an editor has emptied.
+        if config.projects.is_empty() {
+            let why = "no project is defined; add one as [project.NAME]";
+            return Err(unreadable(path, &why, config.files));
+        }
+        Ok(config)
+    }
+
+    /// Reads a file and all that it names as [`Self::load_again`] does, without the projects that it
+    /// includes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_main(path: &Path) -> Result<Self, ConfigErrors> {
         let file = SourceFile::look(&absolute(path)?);
         let text = files::read_text(file.path(), MAX_FILE)
             .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
@@ -185,7 +206,7 @@ impl Config {
         let config = read(Document::new(path, &text), &directory, vec![file])?;
         // A file that an editor has emptied and not yet written looks like this, and must not pass
         // for the wish to shut everybody out (T25).
-        if config.projects.is_empty() {
+        if config.projects.is_empty() && config.include.is_empty() {
             let why = "no project is defined; add one as [project.NAME]";
             return Err(unreadable(path, &why, config.files));
         }
@@ -308,6 +329,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let mut named = Vec::new();
     let mut listeners = listener::read_listen(root);
     let certs = root.or("certs", root.reader.resolve("certs"));
+    let include: Vec<Include> = root.or("include", Vec::new());
     let default_project: Option<At<ProjectName>> = root.optional("default_project");
     let name = default_project
         .as_ref()
@@ -333,24 +355,17 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let limits = root.table("limits", limits::read);
     let runtime = root.table("runtime", runtime::read);
     let tags = root.table("tags", rules::read_tags);
-    let mut shared = Projects::new(&tags, &limits, tcp);
-    let projects = root.each_named("project", |name, section| shared.read(name, section));
-    refuse_unknown_projects(root, &named, &shared);
-    for spec in projects.iter().flatten() {
-        backend::watch_project_root(root, &certs, spec);
-    }
-    let projects = projects
-        .into_iter()
-        .map(|spec| spec.map(|spec| (spec.name.clone(), spec)));
-    Some(Config {
-        // First, so that it is read to its end even if a project isn't all there.
-        deny: deny.into_spec(root, &tags),
-        projects: projects.collect::<Option<_>>()?,
+    let deny = deny.into_spec(root, &tags);
+    let config = Config {
+        deny,
+        projects: BTreeMap::new(),
         default_project: name,
         effective: Effective::default(),
         warnings: Vec::new(),
         vanished: Vec::new(),
         files: Vec::new(),
+        include,
+        named: Vec::new(),
         listeners,
         certs,
         login_timeout,
@@ -364,6 +379,35 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         limits,
         runtime,
         tags,
+    };
+    read_projects(root, config, &named)
+}
+
+/// Adds the projects of the file itself. `named` are those that it speaks of elsewhere.
+fn read_projects(
+    root: &mut Section<'_, '_>,
+    config: Config,
+    named: &[At<ProjectName>],
+) -> Option<Config> {
+    let mut shared = Projects::new(&config.tags, &config.limits, config.tcp);
+    let projects = root.each_named("project", |name, section| shared.read(name, section));
+    for spec in projects.iter().flatten() {
+        backend::watch_project_root(root.reader, &config.certs, spec);
+    }
+    let missing = unknown_projects(root, named, &shared);
+    let named = if config.include.is_empty() {
+        let problems = missing.into_iter().map(|(_, problem)| problem);
+        root.reader.problems.extend(problems);
+        Vec::new()
+    } else {
+        missing
+    };
+    let projects = projects.into_iter();
+    let projects = projects.map(|spec| spec.map(|spec| (spec.name.clone(), spec)));
+    Some(Config {
+        projects: projects.collect::<Option<_>>()?,
+        named,
+        ..config
     })
 }
 
@@ -380,21 +424,22 @@ fn read_log(log: &mut Section<'_, '_>) -> LogSpec {
     }
 }
 
-fn refuse_unknown_projects(
-    root: &mut Section<'_, '_>,
+/// The projects that are named and not defined here, with what is to be said if they are nowhere.
+fn unknown_projects(
+    root: &Section<'_, '_>,
     named: &[At<ProjectName>],
     projects: &Projects<'_>,
-) {
+) -> Vec<(ProjectName, Problem)> {
     let known: Vec<_> = projects.names.iter().map(ToString::to_string).collect();
-    for At { value: name, spot } in named {
-        let Some(spot) = spot.as_ref().filter(|_| !projects.names.contains(name)) else {
-            continue;
-        };
+    let unknown = named.iter().filter_map(|At { value: name, spot }| {
+        let spot = spot.as_ref().filter(|_| !projects.names.contains(name))?;
         let help = match nearest(name.as_str(), &known) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("define it as [project.{name}]"),
         };
-        root.reader
-            .refuse_with(spot, format!("there is no project {name}"), &help);
-    }
+        let problem = root.reader.problem(spot);
+        let problem = problem.saying(format!("there is no project {name}"));
+        Some((name.clone(), problem.with_help(help)))
+    });
+    unknown.collect()
 }

@@ -10,6 +10,7 @@ mod authenticated;
 mod cancelled;
 mod facts;
 mod greeted;
+mod handshakes;
 mod refused;
 mod report;
 mod routed;
@@ -42,6 +43,7 @@ use refused::Refused;
 use started::Start;
 
 pub use accepted::Incoming;
+pub use handshakes::Handshakes;
 pub use throttle::Throttle;
 
 /// How long a client may take from accept to its ClientHello. Shorter than the whole login's time:
@@ -55,6 +57,8 @@ pub struct Gate {
     pub projects: ArcSwap<Projects>,
     /// How many may come at once.
     pub limits: Arc<Limits>,
+    /// How many handshakes are computed at once.
+    pub handshakes: Handshakes,
     /// The live sessions.
     pub sessions: Sessions,
     /// The connections that are open, logins included.
@@ -136,7 +140,7 @@ async fn stages(
         }
     };
     let admitted = greeted.admit(&by, facts).await?;
-    let secured = admitted.secure(facts).await?;
+    let secured = admitted.secure(&gate.handshakes, facts).await?;
     let started = match secured.start(&by, facts).await? {
         Start::Session(started) => started,
         Start::Cancel(cancel) => {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A project's name: one DNS label, so that it can stand in a host name, a file name and a metric
 /// label as it is (1 to 63 of `a-z`, `0-9` and `-`, with no `-` at either end; RFC 1035 section 2.3.1).
+/// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProjectName(Box<str>);
+pub struct ProjectName(Arc<str>);
 
 impl ProjectName {
     /// The longest name, in bytes.

@@ -24,7 +24,7 @@ use crate::admin::socket::ControlListener;
 use crate::admin::{Admin, Bounds, Phase, Readiness};
 use crate::cancel::CancelKeys;
 use crate::config::{AdminListen, Config, ControlSocket};
-use crate::connection::{Gate, Throttle};
+use crate::connection::{Gate, Handshakes, Throttle};
 use crate::gate::limits::Limits;
 use crate::id::ProjectName;
 use crate::metrics::Metrics;
@@ -149,6 +149,7 @@ impl Proxy {
         let gate = Arc::new(Gate {
             projects: ArcSwap::from_pointee(projects),
             limits: Arc::new(Limits::new(config.limits)),
+            handshakes: Handshakes::new(config.runtime.handshakes()),
             sessions: Sessions::default(),
             open: Open::default(),
             cancel_keys: CancelKeys::default(),

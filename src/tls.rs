@@ -13,6 +13,6 @@ mod unbuffered;
 #[cfg(test)]
 mod tests;
 
-pub use hello::{ClientHello, NoClientHello};
+pub use hello::{ClientHello, Handshake, NoClientHello};
 pub use stream::TlsStream;
 pub use unbuffered::{ClientSide, ServerSide, Side};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{EXIT_USAGE, config_path, load};
+use super::{EXIT_USAGE, config_path, shown};
 use crate::address::Host;
 use crate::config::{Config, ProjectSpec};
 use crate::id::ProjectName;
@@ -47,7 +47,8 @@ pub enum Format {
 }
 
 pub(super) fn main(args: &ConninfoArgs) -> ExitCode {
-    let Some(config) = load(&config_path(args.config.as_ref())) else {
+    let path = config_path(args.config.as_ref());
+    let Some(config) = shown(Config::load_for(&path, &args.project)) else {
         return ExitCode::from(EXIT_USAGE);
     };
     let Some(project) = config.projects.get(&args.project) else {

@@ -35,6 +35,9 @@ pub struct RulesArgs {
     config: Option<PathBuf>,
 }
 
+/// How many projects are named to whom asks for one that isn't there.
+const SHOWN_PROJECTS: usize = 20;
+
 const EXAMPLES: &str = "\
 Examples:
   portcullis rules list acme
@@ -108,8 +111,9 @@ impl Failure {
     }
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, Failure> {
-    Config::load_again(path)
+/// Reads as much of the configuration as is needed to know a project.
+pub(super) fn load(path: &Path, project: &ProjectName) -> Result<Config, Failure> {
+    Config::load_for(path, project)
         .map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
 }
 
@@ -118,7 +122,8 @@ pub(super) fn find<'c>(
     project: &ProjectName,
 ) -> Result<&'c ProjectSpec, Failure> {
     config.projects.get(project).ok_or_else(|| {
-        let known: Vec<_> = config.projects.keys().map(ProjectName::as_str).collect();
+        let known = config.projects.keys().map(ProjectName::as_str);
+        let known: Vec<_> = known.take(SHOWN_PROJECTS).collect();
         Failure::usage(format!(
             "there is no project {project}; there is {}",
             known.join(", ")

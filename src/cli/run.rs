@@ -60,6 +60,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
     let log = log::start(config.log);
     descriptors::provide(&config.limits);
     match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.runtime.workers())
         .enable_all()
         .build()
     {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::files::SourceFile;
 use super::project::{ProjectSpec, check_file};
-use super::reader::Item;
+use super::reader::{Item, Reader};
 use super::section::Section;
 use super::tcp;
 use super::value::{At, Value, Word, Words, quoted, show_path};
@@ -167,10 +167,10 @@ pub(super) fn read(section: &mut Section<'_, '_>, default: TcpTuning) -> Option<
 }
 
 /// Watches the certificate of the project's CA, if the backend is verified by it.
-pub(super) fn watch_project_root(root: &mut Section<'_, '_>, certs: &Path, spec: &ProjectSpec) {
+pub(super) fn watch_project_root(reader: &mut Reader<'_>, certs: &Path, spec: &ProjectSpec) {
     if spec.backend.sslrootcert == Some(RootCert::Project) {
         let file = Keystore::ca_certificate_in(certs, &spec.name);
-        root.reader.files.push(SourceFile::look(&file));
+        reader.files.push(SourceFile::look(&file));
     }
 }
 

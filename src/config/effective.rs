@@ -26,6 +26,23 @@ impl Effective {
         self.sections.len() - 1
     }
 
+    /// Sets a key at the top, itself TOML, to another value than was read.
+    pub(super) fn replace(&mut self, key: &str, value: &str) {
+        let top = self
+            .sections
+            .iter_mut()
+            .filter(|section| section.header.is_empty());
+        let lines = top.flat_map(|section| section.lines.iter_mut());
+        for (_, old) in lines.filter(|(name, _)| name == key) {
+            value.clone_into(old);
+        }
+    }
+
+    /// Adds what another file says.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.sections.extend(other.sections);
+    }
+
     /// Notes a key's value, itself TOML.
     pub(super) fn record(&mut self, section: usize, key: &str, value: String) {
         if let Some(section) = self.sections.get_mut(section) {

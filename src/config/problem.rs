@@ -9,6 +9,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use super::files::SourceFile;
+use super::project::ProjectSpec;
 
 /// Where something is written: a file, and a line and a column in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +153,15 @@ impl Problem {
         }
     }
 
+    /// A problem with a project as a whole, where its table begins.
+    pub(super) fn of_project(project: &ProjectSpec, message: String) -> Self {
+        Self {
+            key: format!("project.{}", project.name),
+            place: Some(project.place.clone()),
+            ..Self::of_file(message)
+        }
+    }
+
     /// A problem with what is written at `span`, which is the value of `key`.
     pub(super) fn at(document: &Document<'_>, span: &Range<usize>, key: &str) -> Self {
         Self {
@@ -237,7 +247,12 @@ impl Problem {
                 .path(path.as_str())
                 .annotation(annotation)
         });
-        let mut group = level.primary_title(self.title()).elements(snippets);
+        // Without a line to show, the place is told in words.
+        let title = match (&self.place, &self.excerpt) {
+            (Some(place), None) => format!("{place}: {}", self.title()),
+            (_, _) => self.title(),
+        };
+        let mut group = level.primary_title(title).elements(snippets);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }

@@ -25,6 +25,8 @@ use crate::relay::TcpTuning;
 pub struct ProjectSpec {
     /// Its name.
     pub name: ProjectName,
+    /// Where its table begins.
+    pub place: Place,
     /// The names and addresses by which clients reach it: at least one, the names of no other
     /// project.
     pub hosts: Vec<Host>,
@@ -112,6 +114,7 @@ impl<'c> Projects<'c> {
             }
         };
         self.names.extend(name.clone());
+        let place = section.reader.place(&section.spot);
         let hosts = self.read_hosts(name.as_ref(), section);
         let allow = section.required::<RuleList<false>>(
             "allow",
@@ -133,6 +136,7 @@ impl<'c> Projects<'c> {
         );
         Some(ProjectSpec {
             name: name?,
+            place,
             hosts: hosts?,
             rules: rules?,
             observe,

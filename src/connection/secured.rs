@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::admitted::{Admitted, Standing};
 use super::facts::{Facts, TlsFacts};
+use super::handshakes::Handshakes;
 use super::refused::{Channel, Refused};
 use crate::refusal::Refusal;
 use crate::relay::ClientStream;
@@ -24,14 +25,23 @@ impl Admitted {
     ///
     /// # Errors
     /// The two sides could not agree; the alert has been sent.
-    pub(super) async fn secure(self, facts: &mut Facts) -> Result<Secured, Refused> {
+    pub(super) async fn secure(
+        self,
+        handshakes: &Handshakes,
+        facts: &mut Facts,
+    ) -> Result<Secured, Refused> {
         let Self {
             hello,
             served,
             standing,
         } = self;
         let begun = Instant::now();
-        match hello.answer(Arc::clone(&served.tls)).await {
+        // Whatever the client does to its socket, it can't keep the turn.
+        let turn = handshakes.turn().await;
+        let mut handshake = hello.answer(Arc::clone(&served.tls));
+        handshake.send_ready().await;
+        turn.end().await;
+        match handshake.finish().await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
                 facts.tls = Some(TlsFacts::of(&client));

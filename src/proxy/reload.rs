@@ -177,6 +177,14 @@ fn warn_of_restart(before: &Config, after: &Config) {
         ("admin.listen", before.admin != after.admin),
         ("admin.socket", before.control != after.control),
         ("log", before.log != after.log),
+        (
+            "runtime.workers",
+            before.runtime.workers != after.runtime.workers,
+        ),
+        (
+            "runtime.handshakes",
+            before.runtime.handshakes != after.runtime.handshakes,
+        ),
     ] {
         if changed {
             tracing::warn!(key, "this change takes effect when the gate is restarted");

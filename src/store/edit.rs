@@ -1,7 +1,8 @@
-//! A project's rules, changed in `proxy.toml` where they stand, comments and order kept.
+//! A project's rules, changed where they stand, in `proxy.toml` or a file that it
+//! includes, comments and order kept.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::replace::Lock;
 use super::rewrite::NewList;
@@ -117,27 +118,66 @@ pub enum EditError {
 /// # Errors
 /// As for [`apply`].
 pub fn preview(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
-    let text = std::fs::read_to_string(path).map_err(|source| file_error(path, source))?;
-    plan(path, &text, target, edit)
+    let kept = Kept::find(path, target.project)?;
+    let file = kept.file(path);
+    let text = std::fs::read_to_string(file).map_err(|source| file_error(file, source))?;
+    plan(path, (&kept, &text), target, edit)
 }
 
-/// Changes the file: under a lock, checked as a whole before it is put in place, by one rename.
+/// Changes the file in which the project stands: under a lock, checked as a whole before it is put in place, by one rename.
 ///
 /// # Errors
 /// Whatever the reason, the file is as it was.
 pub fn apply(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
-    let lock = Lock::take(path).map_err(|source| file_error(path, source))?;
-    let text = lock.read().map_err(|source| file_error(path, source))?;
-    let change = plan(path, &text, target, edit)?;
+    let kept = Kept::find(path, target.project)?;
+    let file = kept.file(path);
+    let lock = Lock::take(file).map_err(|source| file_error(file, source))?;
+    let text = lock.read().map_err(|source| file_error(file, source))?;
+    let change = plan(path, (&kept, &text), target, edit)?;
     if change.text != text {
         // An editor takes no lock: this leaves it the moment between here and the rename.
-        if lock.read().map_err(|source| file_error(path, source))? != text {
+        if lock.read().map_err(|source| file_error(file, source))? != text {
             return Err(EditError::Raced);
         }
         lock.replace(&change.text)
-            .map_err(|source| file_error(path, source))?;
+            .map_err(|source| file_error(file, source))?;
     }
     Ok(change)
+}
+
+/// Where a project is kept.
+enum Kept {
+    /// In the file itself, or nowhere.
+    Here,
+    /// In a file that it includes.
+    Included { main: Box<Config>, file: PathBuf },
+}
+
+impl Kept {
+    fn find(path: &Path, project: &ProjectName) -> Result<Self, EditError> {
+        let wrong = |errors: ConfigErrors| EditError::Before(errors.into());
+        let main = Config::load_main(path).map_err(wrong)?;
+        let file = main.file_of(project).map_err(wrong)?;
+        Ok(file.map_or(Self::Here, |file| Self::Included {
+            main: main.into(),
+            file,
+        }))
+    }
+
+    fn file<'k>(&'k self, path: &'k Path) -> &'k Path {
+        match self {
+            Self::Here => path,
+            Self::Included { file, .. } => file,
+        }
+    }
+
+    /// The configuration, as far as it is about the project, if this is what its file holds.
+    fn load_text(&self, path: &Path, text: &str) -> Result<Config, ConfigErrors> {
+        match self {
+            Self::Here => Config::load_text(path, text),
+            Self::Included { main, file } => main.with_text(file, text),
+        }
+    }
 }
 
 fn file_error(path: &Path, source: io::Error) -> EditError {
@@ -147,8 +187,14 @@ fn file_error(path: &Path, source: io::Error) -> EditError {
     }
 }
 
-fn plan(path: &Path, text: &str, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
-    let before = Config::load_text(path, text).map_err(|error| EditError::Before(error.into()))?;
+fn plan(
+    path: &Path,
+    (kept, text): (&Kept, &str),
+    target: &Target<'_>,
+    edit: Edit<'_>,
+) -> Result<Change, EditError> {
+    let before = kept.load_text(path, text);
+    let before = before.map_err(|error| EditError::Before(error.into()))?;
     let project = find(&before, target.project)?;
     let before_revision = project.revision();
     if let Some(expected) = target
@@ -174,7 +220,8 @@ fn plan(path: &Path, text: &str, target: &Target<'_>, edit: Edit<'_>) -> Result<
     if let Edit::Remove(selectors) = edit {
         refuse_missing(project, selectors)?;
     }
-    let after = Config::load_text(path, &edited).map_err(|error| EditError::After(error.into()))?;
+    let after = kept.load_text(path, &edited);
+    let after = after.map_err(|error| EditError::After(error.into()))?;
     let found = find(&after, target.project)?;
     if !found.rules.iter().map(|spec| &spec.rule).eq(wanted.iter()) {
         return Err(EditError::Form);

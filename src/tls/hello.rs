@@ -78,16 +78,38 @@ impl ClientHello {
         self.socket
     }
 
-    /// Does the handshake.
+    /// Computes the answer, which is where a handshake's work is: it keeps the thread for a quarter of a
+    /// millisecond, and waits for nothing. The handshake is then to be finished.
+    #[must_use]
+    pub fn answer(self, config: Arc<ServerConfig>) -> Handshake {
+        Handshake(TlsStream::accept(self.socket, config, self.received))
+    }
+}
+
+/// A handshake whose answer to the ClientHello is ready to be sent.
+pub struct Handshake(Result<TlsStream<ServerSide>, (io::Error, TcpStream)>);
+
+impl Handshake {
+    /// Sends as much of the answer as the socket takes at once.
+    pub async fn send_ready(&mut self) {
+        if let Ok(stream) = &mut self.0 {
+            stream.send_ready().await;
+        }
+    }
+
+    /// Sends what is left, and waits for the client's part.
     ///
     /// # Errors
     /// The two sides could not agree, or the client left. If an alert was due, it has been sent on
     /// the connection, which is given back.
-    pub async fn answer(
-        self,
-        config: Arc<ServerConfig>,
-    ) -> Result<TlsStream<ServerSide>, (io::Error, TcpStream)> {
-        TlsStream::accept(self.socket, config, self.received).await
+    pub async fn finish(self) -> Result<TlsStream<ServerSide>, (io::Error, TcpStream)> {
+        self.0?.finish_handshake().await
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake").finish_non_exhaustive()
     }
 }
 

@@ -47,13 +47,13 @@ pub(super) type Failure = (io::Error, TcpStream);
 
 impl TlsStream<ServerSide> {
     /// Does the handshake with a client of which `received` has come already.
-    pub(super) async fn accept(
+    pub(super) fn accept(
         socket: TcpStream,
         config: Arc<ServerConfig>,
         received: Vec<u8>,
     ) -> Result<Self, Failure> {
         match ServerSide::new(config) {
-            Ok(side) => Self::new(socket, side).shake_hands(received).await,
+            Ok(side) => Ok(Self::new(socket, side).taking_up(received)),
             Err(error) => Err((violation(error), socket)),
         }
     }
@@ -71,8 +71,9 @@ impl TlsStream<ClientSide> {
         name: ServerName<'static>,
     ) -> io::Result<Self> {
         let side = ClientSide::new(config, name).map_err(violation)?;
-        let connected = Self::new(socket, side).shake_hands(Vec::new()).await;
-        connected.map_err(|(error, _)| error)
+        // Nothing has come yet; what a client says first is made ready all the same.
+        let stream = Self::new(socket, side).taking_up(Vec::new());
+        stream.finish_handshake().await.map_err(|(error, _)| error)
     }
 }
 
@@ -89,9 +90,24 @@ impl<S: Side> TlsStream<S> {
         }
     }
 
-    async fn shake_hands(mut self, mut received: Vec<u8>) -> Result<Self, Failure> {
+    /// Takes up what was received before this was there, and makes ready what is to be said to it.
+    fn taking_up(mut self, mut received: Vec<u8>) -> Self {
         self.decrypt(&mut received);
-        drop(received);
+        self
+    }
+
+    /// Sends as much of what is ready as the socket takes at once.
+    pub(super) async fn send_ready(&mut self) {
+        std::future::poll_fn(|cx| {
+            // An error will come again when the handshake is finished.
+            drop(self.poll_send(cx));
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Goes on with the handshake to its end.
+    pub(super) async fn finish_handshake(mut self) -> Result<Self, Failure> {
         match std::future::poll_fn(|cx| self.poll_handshake(cx)).await {
             Ok(()) => Ok(self),
             Err(error) => Err((error, self.socket)),

@@ -105,7 +105,7 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
 
 async fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> TlsStream<ServerSide> {
     let hello = ClientHello::read(socket).await.unwrap();
-    hello.answer(config).await.unwrap()
+    hello.answer(config).finish().await.unwrap()
 }
 
 /// Both of our own sides.

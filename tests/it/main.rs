@@ -14,6 +14,7 @@ mod clients_matrix;
 mod deny;
 mod direct_tls;
 mod fixtures;
+mod include;
 mod leaves;
 mod limits;
 mod login_deadline;

@@ -88,7 +88,7 @@ struct Shadowed {
 }
 
 pub(super) fn test(path: &Path, args: &TestArgs) -> Result<ExitCode, Failure> {
-    let config = load(path)?;
+    let config = load(path, &args.project)?;
     let spec = find(&config, &args.project)?;
     let client = ClientAddr::from(args.address);
     let running = RunningGate::of(&config).and_then(|gate| {

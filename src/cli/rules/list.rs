@@ -54,7 +54,7 @@ struct Row {
 }
 
 pub(super) fn list(path: &Path, args: &ListArgs) -> Result<ExitCode, Failure> {
-    let config = load(path)?;
+    let config = load(path, &args.project)?;
     let spec = find(&config, &args.project)?;
     let running = in_force(&config, &args.project);
     let listed = listed(spec, running.as_ref().ok());

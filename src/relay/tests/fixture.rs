@@ -305,7 +305,7 @@ async fn tcp_pair(buffers: Option<usize>) -> (TcpStream, TcpStream) {
 /// The client leg of a session, whose client is about to begin its handshake.
 pub(super) async fn client_leg(socket: TcpStream, config: Arc<ServerConfig>) -> ClientStream {
     let hello = ClientHello::read(socket).await.unwrap();
-    hello.answer(config).await.unwrap()
+    hello.answer(config).finish().await.unwrap()
 }
 
 pub(super) fn name() -> ServerName<'static> {

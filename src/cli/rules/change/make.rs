@@ -29,7 +29,7 @@ pub(in crate::cli::rules) fn make(
     change: impl Fn(&ProjectSpec) -> Result<Change, Failure>,
 ) -> Result<ExitCode, Failure> {
     for _ in 0..ATTEMPTS {
-        let found = load(path)?;
+        let found = load(path, project)?;
         let spec = find(&found, project)?;
         let revision = spec.revision();
         let change = change(spec)?;
