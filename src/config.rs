@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod client_certificate;
 mod deny;
 mod effective;
 mod files;
@@ -43,6 +44,7 @@ use value::{At, Word, Words};
 
 pub use auth::AuthSpec;
 pub use backend::{BackendSpec, ClientCertificate, RootCert};
+pub use client_certificate::ClientCertificateSpec;
 pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
 pub use limits::LimitsSpec;
@@ -337,7 +339,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     let projects = root.each_named("project", |name, section| shared.read(name, section));
     refuse_unknown_projects(root, &named, &shared);
     for spec in projects.iter().flatten() {
-        backend::watch_project_root(root, &certs, spec);
+        project::watch_keystore(root, &certs, spec);
     }
     let projects = projects
         .into_iter()
