@@ -1,6 +1,7 @@
 //! Who proves what to whom: authentication as the gate looks on at it ([`passthrough`]), or takes
 //! part in it ([`terminated`]).
 
+pub mod certificate;
 pub mod md5;
 pub mod passthrough;
 pub mod scram;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod client_certificate;
 mod deny;
 mod effective;
 mod files;
@@ -44,6 +45,7 @@ use value::{At, Word, Words};
 
 pub use auth::AuthSpec;
 pub use backend::{BackendSpec, ClientCertificate, RootCert};
+pub use client_certificate::ClientCertificateSpec;
 pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
 pub use include::{Claims, Include, Included};
@@ -392,7 +394,7 @@ fn read_projects(
     let mut shared = Projects::new(&config.tags, &config.limits, config.tcp);
     let projects = root.each_named("project", |name, section| shared.read(name, section));
     for spec in projects.iter().flatten() {
-        backend::watch_project_root(root.reader, &config.certs, spec);
+        project::watch_keystore(root.reader, &config.certs, spec);
     }
     let missing = unknown_projects(root, named, &shared);
     let named = if config.include.is_empty() {

@@ -11,6 +11,7 @@ mod cancelled;
 mod facts;
 mod greeted;
 mod handshakes;
+mod identified;
 mod refused;
 mod report;
 mod routed;
@@ -150,7 +151,8 @@ async fn stages(
                 .map(|()| Login::Cancel);
         }
     };
-    let routed = started.route(deadline, facts).await?;
+    let identified = started.identify(&by, facts)?;
+    let routed = identified.route(deadline, facts).await?;
     let authenticated = routed.authenticate(deadline, &gate.cancel_keys).await?;
     Ok(Login::Session(Box::new(authenticated)))
 }
@@ -159,9 +161,9 @@ async fn stages(
 async fn session(gate: &Gate, authenticated: Box<Authenticated>, facts: &Facts) {
     let project = &authenticated.admission.project;
     let cancel = authenticated.cancel.as_ref().map(CancelGuard::canceller);
-    let live = gate
-        .sessions
-        .register(facts.client, project.name.clone(), cancel);
+    let who = authenticated.who.clone();
+    let sessions = &gate.sessions;
+    let live = sessions.register(facts.client, project.name.clone(), (cancel, who));
     // From now on a change of the rules finds this session. One that came during the login did
     // not, so it is measured once more against what is in force by now (T27).
     revocation::review(live.session(), &gate.projects.load(), Timestamp::now());

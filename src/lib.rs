@@ -14,6 +14,7 @@
 //! | `Admitted` | server_name or the listener names a project whose rules admit this address |
 //! | `Secured` | TLS finished with that project's leaf |
 //! | `Started`, `Cancel` | StartupMessage or CancelRequest read within bounds; a project named only there has admitted the client |
+//! | `Identified` | the client's certificate is what the project demands, or it demands none |
 //! | `Routed` | a backend is connected, its TLS verified as the project demands |
 //! | `Authenticated` | the backend has said AuthenticationOk .. ReadyForQuery |
 //! | `Closed` | the relay has ended |

@@ -20,10 +20,11 @@ use prometheus::{
 
 use self::live::Live;
 use self::series::{
-    ACCEPTED, BACKEND_CONNECT, BUILD, BYTES, CANCELS, CERTIFICATE_EXPIRY, HANDSHAKE, LAST_RELOAD,
-    LOGIN, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
+    ACCEPTED, BACKEND_CONNECT, BUILD, BYTES, CANCELS, CERTIFICATE_EXPIRY, CLIENT_CERTIFICATES,
+    HANDSHAKE, LAST_RELOAD, LOGIN, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
 };
 pub use self::series::{SERIES, Series};
+use crate::auth::certificate::CertificateResult;
 use crate::id::ProjectName;
 use crate::refusal::Reason;
 use crate::relay::Control;
@@ -55,6 +56,7 @@ struct Families {
     registry: Registry,
     accepted: IntCounter,
     refusals: IntCounterVec,
+    client_certificates: IntCounterVec,
     sessions: IntGaugeVec,
     sessions_total: IntCounterVec,
     bytes: IntCounterVec,
@@ -101,6 +103,7 @@ impl Metrics {
         Self(Arc::new(Families {
             accepted: counters(&registry, ACCEPTED).with_label_values::<&str>(&[]),
             refusals: counters(&registry, REFUSALS),
+            client_certificates: counters(&registry, CLIENT_CERTIFICATES),
             sessions: gauges(&registry, SESSIONS),
             sessions_total: counters(&registry, SESSIONS_TOTAL),
             bytes: counters(&registry, BYTES),
@@ -259,6 +262,13 @@ impl ProjectMetrics {
         self.metrics.0.refusals.with_label_values(&labels).inc();
     }
 
+    /// Counts what came of a client's certificate.
+    pub fn client_certificate(&self, result: CertificateResult) {
+        let labels = [self.name.as_str(), result.label()];
+        let family = &self.metrics.0.client_certificates;
+        family.with_label_values(&labels).inc();
+    }
+
     /// Counts a session, which is open until the guard is dropped, and the bytes that its relay
     /// carries until then.
     pub fn session(self: &Arc<Self>, control: Arc<Control>) -> OpenSession {
@@ -288,6 +298,10 @@ impl Drop for ProjectMetrics {
         drop(families.sessions_total.remove_label_values(&[project]));
         for direction in ["to_backend", "to_client"] {
             drop(families.bytes.remove_label_values(&[project, direction]));
+        }
+        for result in CertificateResult::ALL {
+            let labels = [project, result.label()];
+            drop(families.client_certificates.remove_label_values(&labels));
         }
         for reason in Reason::ALL {
             drop(

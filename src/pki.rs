@@ -27,6 +27,7 @@ mod serial;
 mod server;
 mod survey;
 mod tend;
+mod trust;
 
 pub use client::{ClientCertificate, ClientIssuer, ClientName, ClientRoots, InvalidClientName};
 pub use endpoint::tls_server_end_point;
@@ -44,3 +45,4 @@ pub use serial::{InvalidSerial, Serial};
 pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};
 pub use survey::{Described, Fingerprint, Role, Survey};
 pub use tend::{Tended, TendedOrNot};
+pub use trust::{CaNames, ClientCas, ClientTrust, Distrust, Shown, TrustedClient};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{Host, HostName};
+use crate::auth::certificate::ClientCertificates;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
@@ -34,6 +35,8 @@ pub struct Project {
     pub backend: Arc<Backend>,
     /// Who proves what to whom.
     pub auth: Auth,
+    /// What it demands of its clients' certificates.
+    pub clients: ClientCertificates,
     /// The certificate that it shows, and TLS with it: made on first use, and this project's own,
     /// never shared (T14).
     pub serving: Arc<Serving>,

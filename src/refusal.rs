@@ -14,11 +14,13 @@ use bytes::Bytes;
 
 pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
+use crate::auth::certificate::CertificateRefused;
 use crate::auth::scram::ScramServerError;
 use crate::auth::terminated::Unanswerable;
 use crate::backend::{DialError, Unavailable};
 use crate::gate::limits::OverLimit;
 use crate::id::ProjectName;
+use crate::pki::Distrust;
 use crate::wire::ProtocolViolation;
 use crate::wire::encode::{self, FatalResponse};
 
@@ -60,6 +62,8 @@ pub enum Refusal {
     NoCertificate(Trouble),
     /// A limit is reached.
     TooMany(OverLimit),
+    /// The client's certificate is not what the project demands.
+    ClientCertificate(CertificateRefused),
     /// No backend of the project could be connected.
     BackendDown(Trouble),
     /// The backend's TLS is not what the project demands (T18).
@@ -154,6 +158,11 @@ impl Refusal {
             Self::ProjectConflict => Reason::ProjectConflict,
             Self::NoCertificate(_) => Reason::NoCertificate,
             Self::TooMany(_) => Reason::TooMany,
+            Self::ClientCertificate(refused) => match refused {
+                CertificateRefused::Missing => Reason::ClientCertificateMissing,
+                CertificateRefused::Distrusted { .. } => Reason::ClientCertificateDistrusted,
+                CertificateRefused::OtherUser { .. } => Reason::ClientCertificateOfOther,
+            },
             Self::BackendDown(_) => Reason::BackendDown,
             Self::BackendTls(_) => Reason::BackendTls,
             Self::BackendLost(_) => Reason::BackendLost,
@@ -254,6 +263,13 @@ impl Refusal {
         ) {
             return Fault::Gate;
         }
+        if let Self::ClientCertificate(CertificateRefused::Distrusted {
+            why: Distrust::StaleRevocations,
+            ..
+        }) = self
+        {
+            return Fault::Gate;
+        }
         self.reason().fault()
     }
 
@@ -278,6 +294,7 @@ impl Refusal {
             Self::NoCertificate(Trouble { reference, .. }) => {
                 format!("the gate has no certificate for this project (reference {reference:08x})")
             }
+            Self::ClientCertificate(refused) => refused.to_string(),
             Self::BackendDown(Trouble { reference, .. }) => {
                 format!("the database server can't be reached (reference {reference:08x})")
             }
@@ -341,6 +358,9 @@ impl fmt::Display for Refusal {
             | Self::BackendLost(trouble)
             | Self::BackendViolation(trouble)
             | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail),
+            Self::ClientCertificate(CertificateRefused::Distrusted { certificate, .. }) => {
+                write!(f, ": {certificate}")
+            }
             Self::StaleVerifier { .. } => f.write_str(": the backend has another verifier"),
             Self::Sasl(error) => match error.detail() {
                 Some(detail) => write!(f, ": {detail}"),
@@ -358,6 +378,9 @@ impl fmt::Display for Refusal {
             | Self::NoProject
             | Self::ProjectConflict
             | Self::TooMany(_)
+            | Self::ClientCertificate(
+                CertificateRefused::Missing | CertificateRefused::OtherUser { .. },
+            )
             | Self::RefusedByBackend { sqlstate: None }
             | Self::ScramNeedsSameLeaf
             | Self::WrongPassword { .. }

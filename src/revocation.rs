@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::address::ClientAddr;
+use crate::auth::certificate::Identification;
 use crate::gate::allow_list::AllowList;
 use crate::project::{OnRevoke, Project, Projects};
 use crate::relay::Cut;
@@ -30,6 +31,7 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
     let Session {
         client,
         project: name,
+        who,
         ..
     } = session;
     if projects.common().deny.contains(*client, now) {
@@ -40,12 +42,26 @@ pub fn verdict(session: &Session, projects: &Projects, now: Timestamp) -> Option
         let message = format!("project \"{name}\" was removed");
         return Some(cut("project_removed", &message, None));
     };
-    would_cut(project, &project.allow, *client, now).then(|| {
+    if would_cut(project, &project.allow, *client, now) {
         let ip = client.ip();
         let message = format!("connections from {ip} are no longer allowed to \"{name}\"");
         let hint = "The rule that let this session in was changed, removed or has expired.";
-        cut("rule_revoked", &message, Some(hint))
-    })
+        return Some(cut("rule_revoked", &message, Some(hint)));
+    }
+    certificate_verdict(project, who)
+}
+
+/// The reason for which who came in with this certificate, or without one, may not go on.
+fn certificate_verdict(project: &Project, who: &Identification) -> Option<Cut> {
+    match project.policy.on_revoke {
+        OnRevoke::Keep => None,
+        OnRevoke::Cut => {
+            let refused = project.clients.judge_again(who).err()?;
+            let hint = "What the project demands of client certificates has changed.";
+            let message = refused.to_string();
+            Some(cut("certificate_revoked", &message, Some(hint)))
+        }
+    }
 }
 
 /// Whether a session of `client` would be cut if `list` were the rules of `project`.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::address::ClientAddr;
+use crate::auth::certificate::Identification;
 use crate::cancel::Canceller;
 use crate::id::ProjectName;
 use crate::relay::Control;
@@ -28,6 +29,8 @@ pub struct Session {
     pub project: ProjectName,
     /// What cancels its work; none if the backend gave out no key (T10).
     pub cancel: Option<Canceller>,
+    /// What its client's certificate has proved.
+    pub who: Identification,
     /// Its relay's controls.
     pub control: Arc<Control>,
 }
@@ -39,13 +42,14 @@ impl Sessions {
         &self,
         client: ClientAddr,
         project: ProjectName,
-        cancel: Option<Canceller>,
+        (cancel, who): (Option<Canceller>, Identification),
     ) -> LiveSession {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session {
             client,
             project,
             cancel,
+            who,
             control: Arc::default(),
         });
         self.lock().insert(id, Arc::clone(&session));
@@ -184,8 +188,8 @@ mod tests {
         let sessions = Sessions::default();
         let client = ClientAddr::from("203.0.113.1".parse::<IpAddr>().unwrap());
         let [acme, globex] = ["acme", "globex"].map(|name| name.parse::<ProjectName>().unwrap());
-        let kept = sessions.register(client, acme, None);
-        let ended = sessions.register(client, globex.clone(), None);
+        let kept = sessions.register(client, acme, (None, Identification::default()));
+        let ended = sessions.register(client, globex.clone(), (None, Identification::default()));
         assert_eq!((sessions.len(), sessions.of(&globex).len()), (2, 1));
         drop(ended);
         assert_eq!((sessions.all().len(), sessions.of(&globex).len()), (1, 0));

@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Dependencies that only these modules may name.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 16] = [
     ("annotate_snippets", &["config", "store"]),
     ("axum", &["admin"]),
     ("clap", &["cli"]),
@@ -39,6 +39,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("toml_edit", &["config", "store"]),
     ("tracing", &["cli", "connection", "proxy"]),
     ("tracing_subscriber", &["cli"]),
+    ("webpki", &["pki"]),
     ("x509_parser", &["pki"]),
 ];
 

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::backend;
 use super::effective::Effective;
 use super::files::{SourceFile, read_text};
 use super::problem::{ConfigErrors, Document, Place, Problem};
-use super::project::{ProjectSpec, Projects};
+use super::project::{ProjectSpec, Projects, watch_keystore};
 use super::reader::{Item, Reader};
 use super::value::{Value, quoted};
 use super::{Config, MAX_FILE};
@@ -226,7 +225,7 @@ impl Config {
         });
         let projects: Option<Vec<_>> = projects.into_iter().collect();
         for spec in projects.iter().flatten() {
-            backend::watch_project_root(&mut reader, &self.certs, spec);
+            watch_keystore(&mut reader, &self.certs, spec);
         }
         match projects {
             Some(projects) if reader.problems.is_empty() => Ok(Included {

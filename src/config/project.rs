@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::auth::{self, AuthSpec};
 use super::backend::{self, BackendSpec};
+use super::client_certificate::{self, ClientCertificateSpec};
 use super::files::SourceFile;
 use super::limits::LimitsSpec;
 use super::networks::Networks;
 use super::problem::Place;
+use super::reader::{Reader, Spot};
 use super::revision::Revision;
 use super::rules::{RuleList, RuleSpec, refuse_repeated, refuse_unknown_tags};
 use super::section::Section;
@@ -42,6 +44,8 @@ pub struct ProjectSpec {
     pub backend: BackendSpec,
     /// Who proves what to whom.
     pub auth: AuthSpec,
+    /// What is demanded of clients' certificates.
+    pub client_certificate: ClientCertificateSpec,
     /// The user's own certificate, in place of one from the project's CA.
     pub certificate: Option<OwnCertificate>,
     /// Sessions at once, 1 to 1,000,000.
@@ -128,6 +132,7 @@ impl<'c> Projects<'c> {
         let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
         let backend = backend::read(section, self.tcp);
         let auth = auth::read(section, backend.as_ref());
+        let client_certificate = client_certificate::read(section);
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(
             "max_sessions",
@@ -144,6 +149,7 @@ impl<'c> Projects<'c> {
             refusal,
             backend: backend?,
             auth: auth?,
+            client_certificate: client_certificate?,
             certificate,
             max_sessions,
         })
@@ -198,6 +204,12 @@ impl<'c> Projects<'c> {
     }
 }
 
+/// Watches what the keystore has of the project and is read once, not with each leaf.
+pub(super) fn watch_keystore(reader: &mut Reader<'_>, certs: &Path, spec: &ProjectSpec) {
+    backend::watch_project_root(reader, certs, spec);
+    client_certificate::watch_project_ca(reader, certs, spec);
+}
+
 fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
     let chain: Option<At<PathBuf>> = section.optional("certificate");
     let key: Option<At<PathBuf>> = section.optional("key");
@@ -219,20 +231,24 @@ fn read_certificate(section: &mut Section<'_, '_>) -> Option<OwnCertificate> {
 
 /// Notes a certificate's path at which there is no file that can be read.
 pub(super) fn check_file(section: &mut Section<'_, '_>, path: Option<&At<PathBuf>>) {
-    let Some(At {
+    if let Some(At {
         value: path,
         spot: Some(spot),
     }) = path
-    else {
-        return;
-    };
-    section.reader.files.push(SourceFile::look(path));
+    {
+        check_path(section.reader, path, spot);
+    }
+}
+
+/// Refuses a path, written there, at which there is no file that can be read.
+pub(super) fn check_path(reader: &mut Reader<'_>, path: &Path, spot: &Spot) {
+    reader.files.push(SourceFile::look(path));
     let is_file = File::open(path).and_then(|file| Ok(file.metadata()?.is_file()));
     let why = match is_file {
         Ok(true) => return,
         Ok(false) => format!("{} is not a file", path.display()),
         Err(error) => format!("{}: {error}", path.display()),
     };
-    let problem = section.reader.problem(spot).saying(why);
-    section.reader.vanished.push(problem);
+    let problem = reader.problem(spot).saying(why);
+    reader.vanished.push(problem);
 }

@@ -52,6 +52,8 @@ fn directory(text: &str) -> tempfile::TempDir {
         "gate.key",
         "users.txt",
         "kek.txt",
+        "clients-ca.crt",
+        "clients.crl",
     ] {
         let path = directory.path().join(name);
         fs::write(&path, "").unwrap();
@@ -87,7 +89,7 @@ fn collect(item: &toml_edit::Item, path: &str, keys: &mut BTreeSet<String>) {
     let headed = headed.map(|table| table as &dyn toml_edit::TableLike);
     for table in item.as_table_like().into_iter().chain(values).chain(headed) {
         for (key, item) in table.iter() {
-            let is_named = matches!(path, "project" | "tags");
+            let is_named = matches!(path, "project" | "tags" | "project.*.user_map");
             let name = if is_named { "*" } else { key };
             let path = if path.is_empty() {
                 name.to_owned()
@@ -117,11 +119,15 @@ fn every_commented_key_of_the_shipped_file_can_be_uncommented() {
         .lines()
         .filter(|line| is_commented_key(line))
         .count();
-    assert_eq!(found, 19);
+    assert_eq!(found, 22);
     // The keys that others rule out as they stand.
     let text = uncommented()
         .replace("sslmode = \"disable\"", "sslmode = \"verify-full\"")
-        .replace("auth = \"passthrough\"", "auth = \"scram\"");
+        .replace("auth = \"passthrough\"", "auth = \"scram\"")
+        .replace(
+            "client_certificate = \"off\"",
+            "client_certificate = \"required\"",
+        );
     let directory = directory(&text);
     let config = Config::load(&directory.path().join("proxy.toml"));
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admitted::Admission;
 use super::refused::{Channel, Refused};
 use super::routed::{Proving, Routed};
+use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
 use crate::auth::terminated::Terminated;
 use crate::backend::Live;
@@ -41,6 +42,8 @@ pub(super) struct Authenticated {
     pub(super) live: Live,
     /// What was passed to the client behind ReadyForQuery.
     pub(super) behind: Bytes,
+    /// What the client's certificate has proved.
+    pub(super) who: Identification,
 }
 
 /// What a session holds on to until it has ended: its place, its cancel key, and its place at the
@@ -58,6 +61,7 @@ impl Authenticated {
             cancel,
             live,
             behind,
+            who: _,
         } = *self;
         let relay = Box::pin(relay(client, backend, control).behind(&behind));
         (relay, (admission, cancel, live))
@@ -83,6 +87,7 @@ impl Routed {
             proving,
             reached,
             live,
+            who,
         } = self;
         let target = CancelTarget {
             project: admission.project.name.clone(),
@@ -121,6 +126,7 @@ impl Routed {
                 cancel,
                 live,
                 behind,
+                who,
             }),
             // Words in the middle of a message would be read as a part of it.
             Err(refusal) if amid_message => Err(Refused::new(refusal, Channel::Closed)),

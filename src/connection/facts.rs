@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::address::{BackendAddr, ClientAddr, HostName};
+use crate::auth::certificate::{CertificateResult, Identification};
 use crate::gate::rule::Source;
 use crate::id::ProjectName;
 use crate::wire::startup::StartupMessage;
@@ -31,6 +32,10 @@ pub(super) struct Facts {
     pub(super) handshake: Option<Duration>,
     /// How long it took to connect the backend, its TLS included.
     pub(super) connect: Option<Duration>,
+    /// What came of its certificate, where the project asks for one.
+    pub(super) certificate: Option<CertificateResult>,
+    /// Whose certificate it is, if it is trusted.
+    pub(super) who: Identification,
     /// It carries a CancelRequest, not a session.
     pub(super) is_cancel: bool,
     /// The role that the StartupMessage names.
@@ -88,6 +93,8 @@ impl Facts {
             tls: None,
             handshake: None,
             connect: None,
+            certificate: None,
+            who: Identification::default(),
             is_cancel: false,
             user: None,
             database: None,

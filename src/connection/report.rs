@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Gate;
 use super::facts::Facts;
 use crate::metrics::{CancelResult, Metrics, OpenSession, ProjectMetrics};
+use crate::pki::TrustedClient;
 use crate::project::Projects;
 use crate::refusal::{Fault, Reason, Refusal};
 use crate::relay::{Closed, Control};
@@ -24,6 +25,8 @@ macro_rules! line {
             tls_group = facts.tls.and_then(|tls| tls.group).map(tracing::field::debug),
             rule = facts.rule.as_ref().map(tracing::field::display),
             observed = facts.observed.then_some(true),
+            certificate = facts.who.certificate().map(TrustedClient::subject),
+            certificate_serial = facts.who.certificate().map(TrustedClient::serial),
             user = facts.user.as_deref(),
             database = facts.database.as_deref(),
             backend = facts.backend.as_ref().map(tracing::field::display),
@@ -44,6 +47,7 @@ pub(super) fn opened(
     let login = facts.accepted.elapsed();
     metrics.login_took(login);
     count_times(metrics, facts);
+    count_certificate(project, facts);
     line!(info, facts, "session opened", login_ms = millis(login));
     project.session(Arc::clone(control))
 }
@@ -78,7 +82,10 @@ pub(super) fn refused(gate: &Gate, projects: &Projects, refusal: &Refusal, facts
         .as_ref()
         .and_then(|name| projects.by_name(name))
     {
-        Some(project) => project.metrics.refused(reason),
+        Some(project) => {
+            count_certificate(&project.metrics, facts);
+            project.metrics.refused(reason);
+        }
         None => metrics.refused(reason),
     }
     if facts.is_cancel {
@@ -110,6 +117,12 @@ pub(super) fn refused(gate: &Gate, projects: &Projects, refusal: &Refusal, facts
             why = why,
             suppressed = suppressed,
         ),
+    }
+}
+
+fn count_certificate(metrics: &ProjectMetrics, facts: &Facts) {
+    if let Some(result) = facts.certificate {
+        metrics.client_certificate(result);
     }
 }
 

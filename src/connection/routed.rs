@@ -9,8 +9,9 @@ use tokio::time::timeout_at;
 
 use super::admitted::Admission;
 use super::facts::Facts;
+use super::identified::Identified;
 use super::refused::{Channel, Refused};
-use super::started::Started;
+use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ChannelBinding, Passthrough};
 use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
@@ -33,6 +34,8 @@ pub(super) struct Routed {
     pub(super) reached: Reached,
     /// The session's place in the count of that address.
     pub(super) live: Live,
+    /// What the client's certificate has proved.
+    pub(super) who: Identification,
 }
 
 /// To whom the client proves who it is.
@@ -43,7 +46,7 @@ pub(super) enum Proving {
     ToUs(Box<Terminated>),
 }
 
-impl Started {
+impl Identified {
     /// Connects the project's backend and forwards the StartupMessage to it.
     ///
     /// # Errors
@@ -58,6 +61,7 @@ impl Started {
             admission,
             startup,
             served,
+            who,
         } = self;
         let refuse = |client: ClientStream, refusal: Refusal| {
             Refused::new(refusal, Channel::Secured(Box::new(client)))
@@ -92,6 +96,7 @@ impl Started {
             proving,
             reached: connected.reached,
             live: connected.live,
+            who,
         })
     }
 }

@@ -120,7 +120,7 @@ impl Admissions<'_> {
     }
 
     /// The way on which a client inside TLS is told of a refusal, if it is to be told.
-    fn channel(&self, client: ClientStream, facts: &Facts) -> Channel {
+    pub(super) fn channel(&self, client: ClientStream, facts: &Facts) -> Channel {
         let name = facts.project.as_ref();
         let project = name.and_then(|name| self.projects.by_name(name));
         match self.style(project) {

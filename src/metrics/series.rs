@@ -25,6 +25,11 @@ pub(super) const REFUSALS: Series = series(
     &["project", "reason"],
     "Logins that ended before the relay began; project is empty where none was known.",
 );
+pub(super) const CLIENT_CERTIFICATES: Series = series(
+    "portcullis_client_certificates_total",
+    &["project", "result"],
+    "Logins to projects that ask for a client certificate; result is accepted, absent, missing, unknown_ca, expired, revoked, unfit or other_user.",
+);
 pub(super) const SESSIONS: Series =
     series("portcullis_sessions", &["project"], "Sessions open now.");
 pub(super) const SESSIONS_TOTAL: Series = series(
@@ -79,9 +84,10 @@ pub(super) const BUILD: Series = series(
 );
 
 /// Every series that there is.
-pub const SERIES: [Series; 13] = [
+pub const SERIES: [Series; 14] = [
     ACCEPTED,
     REFUSALS,
+    CLIENT_CERTIFICATES,
     SESSIONS,
     SESSIONS_TOTAL,
     BYTES,

@@ -36,6 +36,7 @@ fn busy() -> (Metrics, Arc<ProjectMetrics>) {
     metrics.reloaded(true);
     let project = metrics.project(&name("acme"));
     project.refused(Reason::AddressDenied);
+    project.client_certificate(CertificateResult::Accepted);
     drop(project.session(Arc::default()));
     expires(&metrics, 60);
     (metrics, project)

@@ -111,7 +111,8 @@ pub(super) fn verify(
     )
 }
 
-fn unix_time(at: Timestamp) -> UnixTime {
+/// As rustls counts.
+pub(super) fn unix_time(at: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(at.as_second().max(0).unsigned_abs()))
 }
 

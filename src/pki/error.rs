@@ -236,6 +236,17 @@ pub enum PkiError {
         /// The chain's file.
         chain: PathBuf,
     },
+    /// No list of revoked certificates in the file, or a damaged one.
+    #[error("{} is no list of revoked certificates: {what}", path.display())]
+    BadRevocations {
+        /// The list's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Client certificates are to be trusted, and nobody's are.
+    #[error("there is no CA that client certificates could be from")]
+    NoClientCa,
     /// A project that is reached under no name.
     #[error("a project needs at least one host to issue a certificate for")]
     NoHosts,

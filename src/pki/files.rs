@@ -222,6 +222,11 @@ pub(super) fn if_sound<T>(read: Result<T, PkiError>) -> Result<Option<T>, PkiErr
     }
 }
 
+/// Reads what is no secret.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, PkiError> {
+    read(path, |_| Ok(()))
+}
+
 /// Reads a text.
 pub(super) fn read_text(path: &Path) -> Result<String, PkiError> {
     String::from_utf8(read(path, |_| Ok(()))?).map_err(|_| PkiError::BadCertificate {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::Identity;
+use super::trust::Asking;
+use super::{CaNames, Identity};
 
 /// The most plaintext that one TLS record carries towards a client, in bytes: libpq reads into a
 /// buffer of this size and, when asynchronous, waits on the socket for what is left in OpenSSL (T12).
@@ -20,10 +22,14 @@ const ALPN_POSTGRESQL: &[u8] = b"postgresql";
 const RECORD_HEADER: usize = 5;
 
 /// What the gate demands of a client's TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TlsPolicy {
     /// The oldest TLS version that is spoken.
     pub min_version: MinVersion,
+    /// The names of the CAs one of which is to have signed the client's certificate. None if no
+    /// certificate is asked for. A client that shows one proves in TLS that it has the key and no
+    /// more; whether it is trusted is for [`ClientTrust::verify`](super::ClientTrust::verify) to say.
+    pub client_cas: Option<CaNames>,
 }
 
 /// The oldest TLS version that is spoken.
@@ -51,11 +57,15 @@ impl MinVersion {
 /// from one project into another (T14), and libpq, which resumes nothing, loses nothing.
 #[must_use]
 pub fn server_config(identity: &Identity, policy: &TlsPolicy) -> Arc<ServerConfig> {
+    let clients: Arc<dyn ClientCertVerifier> = match &policy.client_cas {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(names) => Arc::new(Asking::for_one_of(names)),
+    };
     let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified_key())));
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&policy.min_version.versions())
         .expect("the provider has a cipher suite for every version that a policy can name")
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
     config.ignore_client_order = true;

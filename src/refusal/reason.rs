@@ -27,6 +27,9 @@ pub enum Reason {
     ProjectConflict,
     NoCertificate,
     TooMany,
+    ClientCertificateMissing,
+    ClientCertificateDistrusted,
+    ClientCertificateOfOther,
     BackendDown,
     BackendTls,
     BackendLost,
@@ -49,7 +52,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which a login meets them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Probe,
         Self::DenyListed,
         Self::PlaintextRefused,
@@ -62,6 +65,9 @@ impl Reason {
         Self::ProjectConflict,
         Self::NoCertificate,
         Self::TooMany,
+        Self::ClientCertificateMissing,
+        Self::ClientCertificateDistrusted,
+        Self::ClientCertificateOfOther,
         Self::BackendDown,
         Self::BackendTls,
         Self::BackendLost,
@@ -93,6 +99,9 @@ impl Reason {
             | Self::UnknownProject
             | Self::NoProject
             | Self::ProjectConflict
+            | Self::ClientCertificateMissing
+            | Self::ClientCertificateDistrusted
+            | Self::ClientCertificateOfOther
             | Self::ScramNeedsSameLeaf
             | Self::ChannelBinding
             | Self::BackendUnanswerable => Some("28000"),
@@ -139,6 +148,9 @@ impl Reason {
             Self::ProjectConflict => "project_conflict",
             Self::NoCertificate => "no_certificate",
             Self::TooMany => "too_many",
+            Self::ClientCertificateMissing => "client_certificate_missing",
+            Self::ClientCertificateDistrusted => "client_certificate_distrusted",
+            Self::ClientCertificateOfOther => "client_certificate_of_other",
             Self::BackendDown => "backend_down",
             Self::BackendTls => "backend_tls",
             Self::BackendLost => "backend_lost",
@@ -175,6 +187,9 @@ impl Reason {
             | Self::NoProject
             | Self::ProjectConflict
             | Self::TooMany
+            | Self::ClientCertificateMissing
+            | Self::ClientCertificateDistrusted
+            | Self::ClientCertificateOfOther
             | Self::RefusedByBackend
             | Self::WrongPassword
             | Self::ChannelBinding
@@ -213,6 +228,11 @@ impl Reason {
             Self::ProjectConflict => "the connection names two different projects",
             Self::NoCertificate => "the gate has no certificate for this project",
             Self::TooMany => "too many connections",
+            Self::ClientCertificateMissing => {
+                "the project needs a client certificate, and none was shown"
+            }
+            Self::ClientCertificateDistrusted => "the client certificate is not trusted",
+            Self::ClientCertificateOfOther => "the client certificate is not this user's",
             Self::BackendDown => "the database server can't be reached",
             Self::BackendTls => "the database server can't be trusted",
             Self::BackendLost => "the database server closed the connection",
@@ -254,6 +274,15 @@ impl Reason {
                 "Take portcullis.project out of \"options\", or connect to the host name of the project that it names.",
             ),
             Self::TooMany => Some("Close connections that are not in use, or try again later."),
+            Self::ClientCertificateMissing => Some(
+                "Set sslcert and sslkey in the connection string, and connect to the project's host name. Whoever runs the gate issues certificates: portcullis ca issue.",
+            ),
+            Self::ClientCertificateDistrusted => Some(
+                "Set sslcert and sslkey to a certificate that is good; whoever runs the gate issues them: portcullis ca issue. Where none is needed, sslcertmode=disable shows none.",
+            ),
+            Self::ClientCertificateOfOther => Some(
+                "Log in as the user that the certificate names, or ask whoever runs the gate to let it be this one in the project's user_map.",
+            ),
             Self::BackendDown | Self::BackendLost | Self::Draining => Some("Try again later."),
             Self::NoCertificate
             | Self::BackendTls

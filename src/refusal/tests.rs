@@ -29,6 +29,15 @@ fn every() -> Vec<Refusal> {
         Refusal::ProjectConflict,
         Refusal::NoCertificate(trouble.clone()),
         Refusal::TooMany(OverLimit::SessionsOfSource(500)),
+        Refusal::ClientCertificate(CertificateRefused::Missing),
+        Refusal::ClientCertificate(CertificateRefused::Distrusted {
+            why: Distrust::UnknownAuthority,
+            certificate: "CN=mallory, serial 01".into(),
+        }),
+        Refusal::ClientCertificate(CertificateRefused::OtherUser {
+            subject: "CN=alice".into(),
+            user: "bob".into(),
+        }),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
         Refusal::BackendLost(trouble),
@@ -95,6 +104,9 @@ fn t22_sqlstates_are_those_that_client_libraries_expect() {
             ("project_conflict", "28000"),
             ("no_certificate", "57P03"),
             ("too_many", "53300"),
+            ("client_certificate_missing", "28000"),
+            ("client_certificate_distrusted", "28000"),
+            ("client_certificate_of_other", "28000"),
             ("backend_down", "57P03"),
             ("backend_tls", "08001"),
             ("backend_lost", "57P03"),
@@ -131,7 +143,7 @@ fn every_refusal_reads_as_its_sqlstate_message_and_hint() {
         });
         seen += 1;
     }
-    assert_eq!(seen, 22);
+    assert_eq!(seen, 25);
 }
 
 #[test]

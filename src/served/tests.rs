@@ -184,7 +184,10 @@ fn one_with_other_demands_on_tls_shows_the_leaf_from_before_if_there_is_no_other
     let with = |hosts: &str, min_version| {
         let recipe = Recipe {
             hosts: [hosts.parse().unwrap()].into(),
-            policy: TlsPolicy { min_version },
+            policy: TlsPolicy {
+                min_version,
+                ..TlsPolicy::default()
+            },
             ..Fixture::recipe("acme")
         };
         Arc::new(Serving::new(recipe, &fixture.certificates))

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backend::{BackendError, backend};
+use super::clients::client_certificates;
+use crate::auth::certificate::ClientCertificates;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec};
@@ -91,26 +93,16 @@ impl Builder {
             .collect();
         let all_at_once = config.projects.len() <= ALL_AT_ONCE.min(config.runtime.certificates());
         for spec in config.projects.values() {
-            let before = previous.and_then(|previous| previous.config.projects.get(&spec.name));
-            let is_same = before.is_some_and(|before| before.backend == spec.backend);
-            let previous = previous.and_then(|previous| previous.projects.by_name(&spec.name));
-            let serving = self.serving(spec, (config, previous.map(AsRef::as_ref)));
-            let text = if all_at_once {
-                serve(&serving, previous.map(AsRef::as_ref), now)
-            } else {
-                Ok(None)
-            };
-            let made = text.map_err(Cause::from).and_then(|text| {
-                let keystore = self.certificates.keystore().project(&spec.name);
-                let old = previous.map(|old| (&old.backend, is_same));
-                let (backend, other) = backend(spec, &keystore, old)?;
-                let project = self.project(spec, (serving, backend), (&tags, previous))?;
-                Ok((project, text.into_iter().chain(other)))
+            let old = previous.and_then(|previous| previous.projects.by_name(&spec.name));
+            let parts = self.parts(spec, (config, previous), (now, all_at_once));
+            let made = parts.and_then(|(parts, texts)| {
+                let project = self.project(spec, parts, (&tags, old))?;
+                Ok((project, texts))
             });
             match made {
                 Ok((project, texts)) => {
                     projects.push(Arc::new(project));
-                    warnings.extend(texts.map(|text| BuildWarning {
+                    warnings.extend(texts.into_iter().map(|text| BuildWarning {
                         project: spec.name.clone(),
                         text,
                     }));
@@ -188,16 +180,57 @@ impl Builder {
             } else {
                 RefusalStyle::Explain
             },
-            stranger: Arc::new(Served::new(stranger, &policy(config))),
+            stranger: Arc::new(Served::new(
+                stranger,
+                &policy(config, &ClientCertificates::Off),
+            )),
         })
+    }
+
+    /// What a project is made of, and what is to be said of that: `now`, its certificate too, if that
+    /// is to be had already.
+    fn parts(
+        &self,
+        spec: &ProjectSpec,
+        (config, previous): (&Config, Option<Previous<'_>>),
+        (now, all_at_once): (Timestamp, bool),
+    ) -> Result<(Parts, Vec<String>), Cause> {
+        let before = previous.and_then(|previous| previous.config.projects.get(&spec.name));
+        let is_same = before.is_some_and(|before| before.backend == spec.backend);
+        let previous = previous.and_then(|previous| previous.projects.by_name(&spec.name));
+        let previous = previous.map(AsRef::as_ref);
+        let keystore = self.certificates.keystore().project(&spec.name);
+        let clients = previous.map(|project| &project.clients);
+        let demanded = &spec.client_certificate;
+        let (clients, of_clients) = client_certificates(demanded, clients, (&keystore, now))?;
+        let serving = self.serving(spec, (policy(config, &clients), previous));
+        let of_leaf = if all_at_once {
+            serve(&serving, previous, now)?
+        } else {
+            None
+        };
+        let old = previous.map(|old| (&old.backend, is_same));
+        let (backend, of_backend) = backend(spec, &keystore, old)?;
+        let texts = of_leaf.into_iter().chain(of_backend).chain(of_clients);
+        let parts = Parts {
+            serving,
+            backend,
+            clients,
+        };
+        Ok((parts, texts.collect()))
     }
 
     fn project(
         &self,
         spec: &ProjectSpec,
-        (serving, backend): (Arc<Serving>, Arc<Backend>),
+        parts: Parts,
         (tags, previous): (&Tags, Option<&Arc<Project>>),
     ) -> Result<Project, Cause> {
+        let Parts {
+            serving,
+            backend,
+            clients,
+        } = parts;
         let rules = spec
             .rules
             .iter()
@@ -219,6 +252,7 @@ impl Builder {
             },
             backend,
             auth: self.auth(spec)?,
+            clients,
             serving,
             max_sessions: spec.max_sessions,
             metrics: self.metrics.project(&spec.name),
@@ -240,7 +274,7 @@ impl Builder {
     fn serving(
         &self,
         spec: &ProjectSpec,
-        (config, previous): (&Config, Option<&Project>),
+        (policy, previous): (TlsPolicy, Option<&Project>),
     ) -> Arc<Serving> {
         let recipe = Recipe {
             project: spec.name.clone(),
@@ -252,7 +286,7 @@ impl Builder {
                 },
                 None => LeafSource::Keystore,
             },
-            policy: policy(config),
+            policy,
         };
         let before = previous.map(|project| &project.serving);
         match before.filter(|before| *before.recipe() == recipe) {
@@ -262,10 +296,18 @@ impl Builder {
     }
 }
 
-const fn policy(config: &Config) -> TlsPolicy {
+fn policy(config: &Config, clients: &ClientCertificates) -> TlsPolicy {
     TlsPolicy {
         min_version: config.tls_min_version,
+        client_cas: clients.trust().map(|trust| trust.names()),
     }
+}
+
+/// What a project is made of that takes files.
+struct Parts {
+    serving: Arc<Serving>,
+    backend: Arc<Backend>,
+    clients: ClientCertificates,
 }
 
 /// Makes a project's certificate, or looks whether it is still what it should be. Returns what is to

@@ -10,6 +10,7 @@ mod backends;
 mod ca;
 mod cancel;
 mod certificates;
+mod client_certificates;
 mod clients_matrix;
 mod deny;
 mod direct_tls;

@@ -1,6 +1,7 @@
 //! What the tests are made of.
 
 pub(crate) mod authority;
+pub(crate) mod client_ca;
 pub(crate) mod clients;
 pub(crate) mod fake_backend;
 pub(crate) mod gate;

@@ -232,6 +232,7 @@ fn tls_1_2_and_1_3_are_spoken_and_the_policy_can_end_1_2() {
     }
     let strict = Fixture::new(TlsPolicy {
         min_version: MinVersion::Tls13,
+        ..TlsPolicy::default()
     });
     let failure = strict
         .connect(strict.client(&[&version::TLS12]), "db.example.com")

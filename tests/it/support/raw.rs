@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
@@ -165,6 +166,11 @@ impl TlsClient {
     pub(crate) fn with_alpn(self, protocols: &[&[u8]]) -> Self {
         let protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         self.with(|config| config.alpn_protocols = protocols)
+    }
+
+    /// Shows a certificate by `resolver`.
+    pub(crate) fn showing(self, resolver: Arc<dyn ResolvesClientCert>) -> Self {
+        self.with(|config| config.client_auth_cert_resolver = resolver)
     }
 
     /// Verifies no certificate, as `sslmode=require` doesn't.
