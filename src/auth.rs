@@ -3,6 +3,7 @@
 
 pub mod md5;
 pub mod passthrough;
+pub mod query;
 pub mod scram;
 pub mod terminated;
 pub mod userlist;

@@ -52,6 +52,7 @@ fn directory(text: &str) -> tempfile::TempDir {
         "gate.key",
         "users.txt",
         "kek.txt",
+        "auth.password",
     ] {
         let path = directory.path().join(name);
         fs::write(&path, "").unwrap();
@@ -117,11 +118,12 @@ fn every_commented_key_of_the_shipped_file_can_be_uncommented() {
         .lines()
         .filter(|line| is_commented_key(line))
         .count();
-    assert_eq!(found, 17);
+    assert_eq!(found, 22);
     // The keys that others rule out as they stand.
     let text = uncommented()
         .replace("sslmode = \"disable\"", "sslmode = \"verify-full\"")
-        .replace("auth = \"passthrough\"", "auth = \"scram\"");
+        .replace("auth = \"passthrough\"", "auth = \"scram\"")
+        .replace("verifiers = \"users.txt\"\n", "");
     let directory = directory(&text);
     let config = Config::load(&directory.path().join("proxy.toml"));
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
