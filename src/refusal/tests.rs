@@ -139,7 +139,7 @@ fn every_refusal_reads_as_its_sqlstate_message_and_hint() {
         });
         seen += 1;
     }
-    assert_eq!(seen, 22);
+    assert_eq!(seen, 24);
 }
 
 #[test]
