@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod md5;
 pub mod passthrough;
+pub mod query;
 pub mod scram;
 pub mod terminated;
 pub mod userlist;

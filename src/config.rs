@@ -12,6 +12,7 @@ mod listener;
 mod networks;
 mod problem;
 mod project;
+mod query;
 mod quick;
 mod reader;
 mod revision;

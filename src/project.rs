@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::address::{Host, HostName};
 use crate::auth::certificate::ClientCertificates;
+use crate::auth::query::AuthQuery;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::gate::allow_list::AllowList;
@@ -54,6 +55,8 @@ pub enum Auth {
     /// The client proves itself to the gate by SCRAM, and with what the proof reveals the gate proves
     /// itself to the backend.
     Scram(Verifiers),
+    /// The same, by verifiers that the backend is asked for.
+    Query(Arc<AuthQuery>),
     /// The client tells the gate its password, and with it the gate proves itself to the backend.
     Password,
 }

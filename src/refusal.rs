@@ -15,7 +15,7 @@ use bytes::Bytes;
 pub use self::reason::{Fault, Reason};
 use crate::address::{ClientAddr, HostName};
 use crate::auth::certificate::CertificateRefused;
-use crate::auth::scram::ScramServerError;
+use crate::auth::scram::{ScramServerError, VerifierError};
 use crate::auth::terminated::Unanswerable;
 use crate::backend::{DialError, Unavailable};
 use crate::gate::limits::OverLimit;
@@ -93,6 +93,16 @@ pub enum Refusal {
         /// The user, as the client names it.
         user: Box<str>,
     },
+    /// The client's password can't be checked, for the backend has no verifier of it; the client is told
+    /// the same as with a wrong one (T29).
+    UnusableVerifier {
+        /// The user, as the client names it.
+        user: Box<str>,
+        /// What the backend has.
+        why: VerifierError,
+    },
+    /// The backend could not be asked for the user's verifier.
+    AuthQuery(Trouble),
     /// The backend did not prove that it knows the user's verifier (T20).
     BackendUnproved(Trouble),
     /// The backend asks for a proof that the gate does not have, or won't give there.
@@ -172,6 +182,8 @@ impl Refusal {
             Self::WrongPassword { .. } | Self::EmptyPassword => Reason::WrongPassword,
             Self::Sasl(error) => login::reason(*error),
             Self::StaleVerifier { .. } => Reason::StaleVerifier,
+            Self::UnusableVerifier { .. } => Reason::UnusableVerifier,
+            Self::AuthQuery(_) => Reason::AuthQuery,
             Self::BackendUnproved(_) => Reason::BackendUnproved,
             Self::BackendUnanswerable(_) => Reason::BackendUnanswerable,
             Self::ProtocolViolation(ProtocolViolation::UnsupportedVersion { .. }) => {
@@ -308,7 +320,12 @@ impl Refusal {
             Self::BackendViolation(Trouble { reference, .. }) => {
                 format!("the database server broke the protocol (reference {reference:08x})")
             }
-            Self::WrongPassword { user } | Self::StaleVerifier { user } => {
+            Self::AuthQuery(Trouble { reference, .. }) => {
+                format!("the password can't be checked now (reference {reference:08x})")
+            }
+            Self::WrongPassword { user }
+            | Self::StaleVerifier { user }
+            | Self::UnusableVerifier { user, .. } => {
                 format!("password authentication failed for user \"{user}\"")
             }
             Self::EmptyPassword => "empty password returned by client".into(),
@@ -357,10 +374,12 @@ impl fmt::Display for Refusal {
             | Self::BackendTls(trouble)
             | Self::BackendLost(trouble)
             | Self::BackendViolation(trouble)
+            | Self::AuthQuery(trouble)
             | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail),
             Self::ClientCertificate(CertificateRefused::Distrusted { certificate, .. }) => {
                 write!(f, ": {certificate}")
             }
+            Self::UnusableVerifier { why, .. } => write!(f, ": {why}"),
             Self::StaleVerifier { .. } => f.write_str(": the backend has another verifier"),
             Self::Sasl(error) => match error.detail() {
                 Some(detail) => write!(f, ": {detail}"),

@@ -12,6 +12,7 @@ pub mod encode;
 pub mod frontend;
 pub mod message;
 mod options;
+pub mod query;
 pub mod secret;
 pub mod startup;
 
@@ -85,6 +86,13 @@ fn take_cstring<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let text = parts.next()?;
     *bytes = parts.next()?;
     Some(text)
+}
+
+/// Takes a big-endian `Int16`; none if fewer than two bytes are left.
+fn take_i16(bytes: &mut &[u8]) -> Option<i16> {
+    let (head, rest) = bytes.split_first_chunk::<2>()?;
+    *bytes = rest;
+    Some(i16::from_be_bytes(*head))
 }
 
 /// Takes a big-endian `Int32`; none if fewer than four bytes are left.

@@ -18,7 +18,16 @@ need_test_tools() {
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
         miss "Python, for the tests' clients" python3-venv python
     have node || miss "Node, for the tests' clients" nodejs node
+    need_pgjdbc
     have npm || miss "Node's package manager, for the same" npm node
+}
+
+# Debian's pgjdbc, and a JDK to run a program from its source with. Brew has no pgjdbc: put its jars in
+# /usr/share/java, or leave its test out.
+need_pgjdbc() {
+    have javac || miss "a JDK, for the tests' clients" default-jdk-headless openjdk
+    [[ -e /usr/share/java/postgresql.jar ]] || ! have apt-get ||
+        miss "pgjdbc, for the same" libpostgresql-jdbc-java libpostgresql-jdbc-java
 }
 
 install_test_tools() {

@@ -18,8 +18,8 @@ mod verifier;
 
 pub use attributes::Malformed;
 pub use client::{
-    BackendVerified, ClientBinding, ClientFirst, Credential, MAX_PASSWORD_ITERATIONS, NonceSent,
-    PreparedPassword, ProofSent, ScramClient,
+    Asked, BackendVerified, Challenge, ClientBinding, ClientFirst, Credential,
+    MAX_PASSWORD_ITERATIONS, NonceSent, PreparedPassword, ProofSent, ScramClient,
 };
 pub use error::{ScramClientError, ScramServerError};
 pub use keys::{ClientKey, NoRandomness, ProvenKeys};

@@ -15,6 +15,8 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
@@ -25,6 +27,7 @@ pub use backend::BackendLeg;
 pub use client::Demand;
 pub use error::{LoginError, Method, Unanswerable};
 
+use super::scram::{Asked, ChannelBindingOffer, Iterations, Salt, ScramServer, Verifier};
 use crate::wire::backend::{Authentication, BackendMessage};
 use crate::wire::message::Message;
 use crate::wire::secret::SecretMessage;
@@ -40,6 +43,10 @@ pub struct Terminated {
 enum State {
     /// The backend has not said yet what it asks for.
     Waiting(Demand),
+    /// The backend is to show which verifier it has.
+    Asked(Asked, ChannelBindingOffer),
+    /// The verifier by which the client is to prove itself is being looked up.
+    Seeking(ChannelBindingOffer, Ask),
     /// The client is proving itself.
     Client(Exchange, Ask),
     /// The backend is to take the proof, and to prove itself. The client's last words are held back
@@ -69,6 +76,9 @@ pub enum Then {
     },
     /// The backend's message.
     ReadBackend,
+    /// [`Terminated::verifier`] is to be told the user's verifier: the one that the backend has
+    /// shown, if it asks for a proof at all.
+    FindVerifier(Option<Shown>),
     /// AuthenticationOk was the last message: what follows is between client and backend.
     Authenticated,
     /// The backend's own ErrorResponse was the last message (T21).
@@ -76,6 +86,24 @@ pub enum Then {
         /// Its SQLSTATE, if it has one.
         sqlstate: Option<Box<str>>,
     },
+}
+
+/// What a backend's server-first-message shows of a verifier: as good as its name, for the salt is
+/// drawn anew with each password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its salt.
+    pub salt: Salt,
+    /// Its iteration count.
+    pub iterations: Iterations,
+}
+
+impl Shown {
+    /// Whether it is this verifier that is shown.
+    #[must_use]
+    pub fn is(&self, verifier: &Verifier) -> bool {
+        self.salt == *verifier.salt() && self.iterations == verifier.iterations()
+    }
 }
 
 impl Terminated {
@@ -148,8 +176,22 @@ impl Terminated {
             State::Waiting(demand) => {
                 let ask = Ask::read(said, message)?;
                 demand.refuse_unanswerable(&ask, self.leg)?;
-                self.ask_client(demand, ask)
+                self.demand(demand, ask)
             }
+            State::Asked(asked, offer) => match said {
+                Authentication::SaslContinue(data) => {
+                    let challenge = asked.server_first(data)?;
+                    Ok(self.seek(offer, Ask::Scram(challenge)))
+                }
+                Authentication::Ok => Err(LoginError::BackendUnproved),
+                Authentication::CleartextPassword
+                | Authentication::Md5Password { .. }
+                | Authentication::Sasl { .. }
+                | Authentication::SaslFinal(_)
+                | Authentication::Other(_) => {
+                    Err(LoginError::BackendViolation(message.unexpected()))
+                }
+            },
             State::Backend(owed, last_words) => {
                 let (to_backend, owed) = owed.take(said, message)?;
                 match owed {
@@ -160,20 +202,55 @@ impl Terminated {
                     None => Ok(Step::authenticated(&last_words, message.raw())),
                 }
             }
-            State::Client(..) | State::Over => {
+            State::Seeking(..) | State::Client(..) | State::Over => {
                 Err(LoginError::BackendViolation(message.unexpected()))
             }
         }
     }
 
-    fn ask_client(&mut self, demand: Demand, ask: Ask) -> Result<Step, LoginError> {
-        match (demand, ask) {
+    fn demand(&mut self, demand: Demand, ask: Ask) -> Result<Step, LoginError> {
+        let ((exchange, said), ask) = match (demand, ask) {
             // Nobody would check the password, so nobody is asked for one.
-            (Demand::Password, Ask::Nothing(ok)) => Ok(Step::authenticated(&[], &ok)),
-            (demand, ask) => {
-                let (exchange, to_client) = demand.begin();
-                Ok(self.await_client(exchange, ask, to_client))
+            (Demand::Password, Ask::Nothing(ok)) => return Ok(Step::authenticated(&[], &ok)),
+            (Demand::Sought(offer), Ask::Sasl(mechanisms)) => {
+                let (to_backend, asked) = self.leg.ask(&mechanisms)?;
+                self.state = State::Asked(asked, offer);
+                return Ok(Step::to_backend(to_backend));
             }
+            (Demand::Sought(offer), ask) => return Ok(self.seek(offer, ask)),
+            (Demand::Scram(server), ask) => (Exchange::scram(server), ask),
+            (Demand::Password, ask) => (Exchange::password(), ask),
+        };
+        Ok(self.await_client(exchange, ask, said))
+    }
+
+    fn seek(&mut self, offer: ChannelBindingOffer, ask: Ask) -> Step {
+        let shown = match &ask {
+            Ask::Scram(challenge) => Some(Shown {
+                salt: challenge.salt().clone(),
+                iterations: challenge.iterations(),
+            }),
+            Ask::Nothing(_) | Ask::Sasl(_) | Ask::Password(..) => None,
+        };
+        self.state = State::Seeking(offer, ask);
+        Step::then(Then::FindVerifier(shown))
+    }
+
+    /// Takes the verifier that [`Then::FindVerifier`] asked for.
+    ///
+    /// # Errors
+    /// It was not asked for.
+    pub fn verifier(&mut self, verifier: Arc<Verifier>) -> Result<Step, LoginError> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Seeking(offer, ask) => {
+                let (exchange, said) = Exchange::scram(ScramServer::new(verifier, offer));
+                Ok(self.await_client(exchange, ask, said))
+            }
+            State::Waiting(_)
+            | State::Asked(..)
+            | State::Client(..)
+            | State::Backend(..)
+            | State::Over => Err(LoginError::ClientViolation(SecretMessage::UNEXPECTED)),
         }
     }
 
@@ -197,9 +274,11 @@ impl Terminated {
                 Said::Next(exchange, to_client) => Ok(self.await_client(exchange, ask, to_client)),
                 Said::Proved(proof, last_words) => self.log_in(ask, proof, last_words),
             },
-            State::Waiting(_) | State::Backend(..) | State::Over => {
-                Err(LoginError::ClientViolation(SecretMessage::UNEXPECTED))
-            }
+            State::Waiting(_)
+            | State::Asked(..)
+            | State::Seeking(..)
+            | State::Backend(..)
+            | State::Over => Err(LoginError::ClientViolation(SecretMessage::UNEXPECTED)),
         }
     }
 
@@ -218,6 +297,15 @@ impl Step {
     fn pass(message: &Message, then: Then) -> Self {
         Self {
             to_client: message.raw().clone(),
+            to_backend: Zeroizing::default(),
+            then,
+        }
+    }
+
+    /// Says nothing.
+    fn then(then: Then) -> Self {
+        Self {
+            to_client: Bytes::new(),
             to_backend: Zeroizing::default(),
             then,
         }
@@ -254,6 +342,8 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Waiting(_) => "Waiting",
+            Self::Asked(..) => "Asked",
+            Self::Seeking(..) => "Seeking",
             Self::Client(..) => "Client",
             Self::Backend(..) => "Backend",
             Self::Over => "Over",

@@ -70,6 +70,13 @@ impl Reached {
         self.endpoint.addr()
     }
 
+    /// Whether the backend that was reached need not prove who it is by the login: nobody else can be
+    /// there, or it is on this machine.
+    #[must_use]
+    pub fn is_vouched_for(&self) -> bool {
+        self.endpoint.is_trusted() || self.peer.is_local()
+    }
+
     /// Goes there once more.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use super::config_path;
 use super::rules::{Failure, find, load};
-use crate::config::{Config, ProjectSpec};
+use crate::config::ProjectSpec;
 use crate::id::ProjectName;
 use crate::pki::ProjectKeystore;
 use crate::store::keystore;
@@ -97,7 +97,7 @@ struct Place {
 
 impl Place {
     fn open(config: &Path, project: &ProjectName) -> Result<Self, Failure> {
-        let config: Config = load(config)?;
+        let config = load(config, project)?;
         let spec = find(&config, project)?.clone();
         let keystore = keystore::open(&config).map_err(Failure::refused)?;
         let store = keystore.project(project);

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use super::control::{RunningGate, Unanswered};
 use super::{EXIT_USAGE, config_path};
 use crate::admin::control::RulesInForce;
-use crate::config::{Config, ProjectSpec, Style};
+use crate::config::{Config, ConfigErrors, ProjectSpec, Style};
 use crate::id::ProjectName;
 
 /// What `rules` takes.
@@ -113,8 +113,16 @@ impl Failure {
 
 /// Reads as much of the configuration as is needed to know a project.
 pub(super) fn load(path: &Path, project: &ProjectName) -> Result<Config, Failure> {
-    Config::load_for(path, project)
-        .map_err(|errors| Failure::usage(errors.render(Style::Plain).trim_end()))
+    Config::load_for(path, project).map_err(wrong)
+}
+
+/// Reads the configuration without the projects that it includes.
+pub(super) fn load_main(path: &Path) -> Result<Config, Failure> {
+    Config::load_main(path).map_err(wrong)
+}
+
+fn wrong(errors: ConfigErrors) -> Failure {
+    Failure::usage(errors.render(Style::Plain).trim_end())
 }
 
 pub(super) fn find<'c>(

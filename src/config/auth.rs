@@ -7,9 +7,11 @@ use zeroize::Zeroizing;
 
 use super::backend::BackendSpec;
 use super::files::is_public;
+use super::query;
 use super::reader::Item;
 use super::section::Section;
 use super::value::{Value, Word, Words, show_path};
+use crate::auth::query::Account;
 use crate::auth::userlist::Userlist;
 use crate::backend::SslMode;
 
@@ -25,6 +27,9 @@ pub enum AuthSpec {
     Passthrough,
     /// The client to the gate by one of these verifiers, and the gate to the backend.
     Scram(Arc<Userlist>),
+    /// The same, by verifiers that the backend is asked for; never over a connection on which somebody
+    /// could listen in.
+    Query(Account),
     /// The client tells the gate its password, and the gate proves it to the backend; never over TCP
     /// without TLS.
     Password,
@@ -102,11 +107,14 @@ pub(super) fn read(
 ) -> Option<AuthSpec> {
     let Word(mode) = section.or("auth", Word(Mode::Passthrough));
     let verifiers: Option<Verifiers> = section.optional("verifiers");
-    if mode != Mode::Scram && section.has("verifiers") {
-        let message = format!("not used by auth = {}", Word(mode).show());
-        let spot = section.child("verifiers");
-        let help = "set auth to \"scram\", or remove this";
-        section.reader.refuse_with(&spot, message, help);
+    let query = query::read(section);
+    for key in ["verifiers"].iter().chain(&query::KEYS) {
+        if mode != Mode::Scram && section.has(key) {
+            let message = format!("not used by auth = {}", Word(mode).show());
+            let spot = section.child(key);
+            let help = "set auth to \"scram\", or remove this";
+            section.reader.refuse_with(&spot, message, help);
+        }
     }
     match mode {
         Mode::Passthrough => Some(AuthSpec::Passthrough),
@@ -114,12 +122,16 @@ pub(super) fn read(
             refuse_password_in_clear(section, backend);
             Some(AuthSpec::Password)
         }
+        Mode::Scram if section.has("auth_query") => {
+            query::refuse_contradictions(section, backend);
+            query.map(AuthSpec::Query)
+        }
         Mode::Scram => {
             if !section.has("verifiers") {
                 let spot = section.child("auth");
                 let help = "name a file with a line per user, as pg_authid has them: \
-                            \"alice\" \"SCRAM-SHA-256$4096:...\"";
-                let message = "auth = \"scram\" needs verifiers";
+                            \"alice\" \"SCRAM-SHA-256$4096:...\"; or set auth_query";
+                let message = "auth = \"scram\" needs verifiers, or auth_query";
                 section.reader.refuse_with(&spot, message, help);
             }
             verifiers.map(|verifiers| AuthSpec::Scram(verifiers.list))

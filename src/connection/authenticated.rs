@@ -11,11 +11,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use self::terminated::Seeker;
 use super::admitted::Admission;
 use super::refused::{Channel, Refused};
 use super::routed::{Proving, Routed};
 use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
+use crate::auth::query::AuthQuery;
 use crate::auth::terminated::Terminated;
 use crate::backend::Live;
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
@@ -95,7 +97,9 @@ impl Routed {
         };
         let (passthrough, terminated) = match proving {
             Proving::ToBackend(passthrough) => (passthrough, None),
-            Proving::ToUs(terminated) => (Passthrough::authenticated(), Some(terminated)),
+            Proving::ToUs(terminated, query) => {
+                (Passthrough::authenticated(), Some((terminated, query)))
+            }
         };
         let mut login = Login {
             client,
@@ -161,12 +165,16 @@ impl Login {
 
     async fn run(
         &mut self,
-        terminated: Option<Box<Terminated>>,
+        terminated: Option<(Box<Terminated>, Option<Arc<AuthQuery>>)>,
         keys: &CancelKeys,
         target: &CancelTarget,
     ) -> Result<(), Refusal> {
-        if let Some(terminated) = terminated {
-            self.terminate(terminated).await?;
+        if let Some((terminated, query)) = terminated {
+            let query = query.as_deref().map(|query| Seeker {
+                query,
+                endpoint: &target.reached.endpoint,
+            });
+            self.terminate(terminated, query).await?;
         }
         // What the backend answered while it was chosen, or what came behind AuthenticationOk.
         if self.pass_to_client(keys, target).await? {

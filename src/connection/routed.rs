@@ -1,6 +1,7 @@
 //! [`Routed`]: the backend is connected, over TLS if the project demands it, and has the
 //! StartupMessage as it came (T11).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -13,6 +14,7 @@ use super::identified::Identified;
 use super::refused::{Channel, Refused};
 use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ChannelBinding, Passthrough};
+use crate::auth::query::AuthQuery;
 use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
 use crate::backend::{Connected, Hello, Live, Reached};
@@ -43,7 +45,7 @@ pub(super) enum Proving {
     /// To the backend.
     ToBackend(Passthrough),
     /// To the gate, which goes on from there.
-    ToUs(Box<Terminated>),
+    ToUs(Box<Terminated>, Option<Arc<AuthQuery>>),
 }
 
 impl Identified {
@@ -114,19 +116,29 @@ fn prove(
             return Proving::ToBackend(Passthrough::new(channel_binding(served, connected)));
         }
         Auth::Scram(verifiers) => {
-            let offer = tls_server_end_point(served).map_or(
-                ChannelBindingOffer::None,
-                ChannelBindingOffer::TlsServerEndPoint,
-            );
-            Demand::Scram(ScramServer::new(verifiers.of(user), offer))
+            Demand::Scram(ScramServer::new(verifiers.of(user), offer(served)))
         }
+        Auth::Query(_) => Demand::Sought(offer(served)),
         Auth::Password => Demand::Password,
+    };
+    let query = match &project.auth {
+        Auth::Query(query) => Some(Arc::clone(query)),
+        Auth::Passthrough | Auth::Scram(_) | Auth::Password => None,
     };
     let leg = BackendLeg {
         binding: backend_binding(connected),
         is_trusted: connected.reached.endpoint.is_trusted(),
+        is_vouched_for: connected.reached.is_vouched_for(),
     };
-    Proving::ToUs(Box::new(Terminated::new(user, demand, leg)))
+    Proving::ToUs(Box::new(Terminated::new(user, demand, leg)), query)
+}
+
+/// What a client's login can be bound to.
+fn offer(served: &CertificateDer<'_>) -> ChannelBindingOffer {
+    tls_server_end_point(served).map_or(
+        ChannelBindingOffer::None,
+        ChannelBindingOffer::TlsServerEndPoint,
+    )
 }
 
 /// What our own login to the backend can be bound to.

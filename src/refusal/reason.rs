@@ -40,6 +40,8 @@ pub enum Reason {
     ChannelBinding,
     SaslViolation,
     StaleVerifier,
+    UnusableVerifier,
+    AuthQuery,
     BackendUnproved,
     BackendUnanswerable,
     ProtocolViolation,
@@ -52,7 +54,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which a login meets them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Probe,
         Self::DenyListed,
         Self::PlaintextRefused,
@@ -78,6 +80,8 @@ impl Reason {
         Self::ChannelBinding,
         Self::SaslViolation,
         Self::StaleVerifier,
+        Self::UnusableVerifier,
+        Self::AuthQuery,
         Self::BackendUnproved,
         Self::BackendUnanswerable,
         Self::ProtocolViolation,
@@ -106,7 +110,9 @@ impl Reason {
             | Self::ChannelBinding
             | Self::BackendUnanswerable => Some("28000"),
             // invalid_password
-            Self::WrongPassword | Self::StaleVerifier => Some("28P01"),
+            Self::WrongPassword | Self::StaleVerifier | Self::UnusableVerifier => Some("28P01"),
+            // system_error
+            Self::AuthQuery => Some("58000"),
             // too_many_connections
             Self::TooMany => Some("53300"),
             // cannot_connect_now: libpq goes on to its next host
@@ -161,6 +167,8 @@ impl Reason {
             Self::ChannelBinding => "channel_binding",
             Self::SaslViolation => "sasl_violation",
             Self::StaleVerifier => "stale_verifier",
+            Self::UnusableVerifier => "unusable_verifier",
+            Self::AuthQuery => "auth_query",
             Self::BackendUnproved => "backend_unproved",
             Self::BackendUnanswerable => "backend_unanswerable",
             Self::ProtocolViolation => "protocol_violation",
@@ -207,6 +215,8 @@ impl Reason {
             Self::NoCertificate
             | Self::ScramNeedsSameLeaf
             | Self::StaleVerifier
+            | Self::UnusableVerifier
+            | Self::AuthQuery
             | Self::BackendUnanswerable
             | Self::Draining => Fault::Gate,
         }
@@ -245,6 +255,8 @@ impl Reason {
             Self::ChannelBinding => "SCRAM channel binding failed",
             Self::SaslViolation => "the client broke SCRAM",
             Self::StaleVerifier => "the gate's verifier is not the database server's",
+            Self::UnusableVerifier => "the database server has no SCRAM verifier of the user",
+            Self::AuthQuery => "the database server can't be asked for the user's verifier",
             Self::BackendUnproved => "the database server did not prove who it is",
             Self::BackendUnanswerable => "the database server asks for what the gate can't give",
             Self::ProtocolViolation => "the client broke the protocol",
@@ -287,7 +299,8 @@ impl Reason {
             Self::NoCertificate
             | Self::BackendTls
             | Self::BackendViolation
-            | Self::BackendUnproved => Some("Give the reference to whoever runs the gate."),
+            | Self::BackendUnproved
+            | Self::AuthQuery => Some("Give the reference to whoever runs the gate."),
             Self::ScramNeedsSameLeaf => Some(
                 "Either set auth = \"scram\" for this project; or give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
             ),
@@ -307,6 +320,7 @@ impl Reason {
             | Self::TlsFailed
             | Self::RefusedByBackend
             | Self::WrongPassword
+            | Self::UnusableVerifier
             | Self::SaslViolation
             | Self::ProtocolViolation
             | Self::UnsupportedProtocol

@@ -1,6 +1,7 @@
 use bytes::BytesMut;
 
 use super::*;
+use crate::auth::scram::VerifierError;
 use crate::auth::terminated::{LoginError, Method};
 use crate::wire::backend::{BackendMessage, ErrorFields};
 use crate::wire::message::take_message;
@@ -40,7 +41,7 @@ fn every() -> Vec<Refusal> {
         }),
         Refusal::BackendDown(trouble.clone()),
         Refusal::BackendTls(trouble.clone()),
-        Refusal::BackendLost(trouble),
+        Refusal::BackendLost(trouble.clone()),
         Refusal::backend_violation(violation),
         Refusal::RefusedByBackend {
             sqlstate: Some("28P01".into()),
@@ -54,6 +55,11 @@ fn every() -> Vec<Refusal> {
         Refusal::StaleVerifier {
             user: "alice".into(),
         },
+        Refusal::UnusableVerifier {
+            user: "alice".into(),
+            why: VerifierError::Md5,
+        },
+        Refusal::AuthQuery(trouble),
         Refusal::from_login(LoginError::BackendUnproved, "alice"),
         Refusal::BackendUnanswerable(Unanswerable::KeysOnly(Method::Md5)),
         Refusal::ProtocolViolation(violation),
@@ -116,6 +122,8 @@ fn t22_sqlstates_are_those_that_client_libraries_expect() {
             ("channel_binding", "28000"),
             ("sasl_violation", "08P01"),
             ("stale_verifier", "28P01"),
+            ("unusable_verifier", "28P01"),
+            ("auth_query", "58000"),
             ("backend_unproved", "08001"),
             ("backend_unanswerable", "28000"),
             ("protocol_violation", "08P01"),
@@ -143,7 +151,7 @@ fn every_refusal_reads_as_its_sqlstate_message_and_hint() {
         });
         seen += 1;
     }
-    assert_eq!(seen, 25);
+    assert_eq!(seen, 27);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::backend::{BackendError, backend};
 use super::clients::client_certificates;
 use crate::auth::certificate::ClientCertificates;
+use crate::auth::query::AuthQuery;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec};
@@ -251,7 +252,7 @@ impl Builder {
                 refusal: spec.refusal,
             },
             backend,
-            auth: self.auth(spec)?,
+            auth: self.auth(spec, previous.map(|project| &project.auth))?,
             clients,
             serving,
             max_sessions: spec.max_sessions,
@@ -259,11 +260,19 @@ impl Builder {
         })
     }
 
-    fn auth(&self, spec: &ProjectSpec) -> Result<Auth, PkiError> {
-        match &spec.auth {
-            AuthSpec::Passthrough => Ok(Auth::Passthrough),
-            AuthSpec::Password => Ok(Auth::Password),
-            AuthSpec::Scram(list) => {
+    /// What is known of verifiers that the backend was asked for goes on from `previous`.
+    fn auth(&self, spec: &ProjectSpec, previous: Option<&Auth>) -> Result<Auth, PkiError> {
+        match (&spec.auth, previous) {
+            (AuthSpec::Query(account), Some(Auth::Query(query))) if query.is_by(account) => {
+                Ok(Auth::Query(Arc::clone(query)))
+            }
+            (AuthSpec::Query(account), _) => {
+                let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
+                Ok(Auth::Query(Arc::new(AuthQuery::new(account.clone(), seed))))
+            }
+            (AuthSpec::Passthrough, _) => Ok(Auth::Passthrough),
+            (AuthSpec::Password, _) => Ok(Auth::Password),
+            (AuthSpec::Scram(list), _) => {
                 let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
                 Ok(Auth::Scram(Verifiers::new(Arc::clone(list), &seed)))
             }

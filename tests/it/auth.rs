@@ -3,12 +3,14 @@
 
 mod cells;
 mod hostile;
+mod query;
 mod site;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use portcullis::cli::demo::cluster::Cluster;
 use tokio::runtime::Runtime;
 use tokio_postgres::config::ChannelBinding;
 
@@ -24,6 +26,13 @@ use site::{Site, logins, name, pairs, scram_in_front_of, socket, userlist};
 fn at_each_server(test: impl Fn(&Site)) {
     for server in [Server::System, Server::Eighteen] {
         test(&Site::of(server));
+    }
+}
+
+/// Runs `test` with each server as it comes.
+fn at_each_server_plain(test: impl Fn(&Cluster)) {
+    for server in [Server::System, Server::Eighteen] {
+        test(&server.plain());
     }
 }
 
@@ -81,6 +90,24 @@ fn t19_every_row_of_the_table_holds_with_asyncpg() {
             .collect();
         let projects = all.iter().map(|(leg, auth, ..)| name(*leg, *auth));
         let client = Client::python("asyncpg_logins.py").arg(site.gate.port());
+        let said = client
+            .arg(site.root())
+            .arg(PASSWORD)
+            .args(projects)
+            .prints();
+        assert_outcomes(&said, &all);
+    });
+}
+
+/// Debian's pgjdbc, 42.5, knows no channel binding, as if it were disabled.
+#[test]
+fn t19_every_row_of_the_table_holds_with_pgjdbc() {
+    at_each_server(|site| {
+        let all: Vec<_> = logins()
+            .filter(|(_, _, binding, _)| *binding == Binding::Disable)
+            .collect();
+        let projects = all.iter().map(|(leg, auth, ..)| name(*leg, *auth));
+        let client = Client::java("JdbcLogins.java").arg(site.gate.port());
         let said = client
             .arg(site.root())
             .arg(PASSWORD)

@@ -61,6 +61,26 @@ pub struct ClientFirst {
 #[must_use]
 pub struct NonceSent {
     credential: Credential,
+    greeting: Greeting,
+}
+
+/// The backend owes a server-first-message to a client that does not know yet with what it is going
+/// to log in.
+#[must_use]
+pub struct Asked(Greeting);
+
+/// A backend's server-first-message, to be answered. It tells which verifier the backend has.
+#[must_use]
+pub struct Challenge {
+    greeting: Greeting,
+    message: Vec<u8>,
+    salt: Salt,
+    iterations: Iterations,
+    nonce: Vec<u8>,
+}
+
+/// What was said in the client-first-message.
+struct Greeting {
     mechanism: Mechanism,
     /// The value of `c=`.
     channel_binding: String,
@@ -146,20 +166,10 @@ impl ScramClient {
         offered: impl IntoIterator<Item = &'a [u8]>,
         nonce: String,
     ) -> Result<(ClientFirst, NonceSent), ScramClientError> {
-        let offer = Offer::read(offered);
-        let (mechanism, gs2_header, channel_binding) = self.binding.answer(offer)?;
-        // The backend takes the user's name from StartupMessage; libpq leaves it empty here too.
-        let bare = format!("n=,r={nonce}");
-        let first = ClientFirst {
-            mechanism,
-            message: [gs2_header, bare.as_bytes()].concat(),
-        };
+        let (first, greeting) = self.binding.greet(offered, nonce)?;
         let sent = NonceSent {
             credential: self.credential,
-            mechanism,
-            channel_binding,
-            nonce,
-            bare,
+            greeting,
         };
         Ok((first, sent))
     }
@@ -184,6 +194,40 @@ impl Offer {
 }
 
 impl ClientBinding {
+    /// Begins an exchange before it is known with what to log in. Otherwise as
+    /// [`ScramClient::choose`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn ask<'a>(
+        self,
+        offered: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(ClientFirst, Asked), ScramClientError> {
+        let (first, greeting) = self.greet(offered, keys::nonce()?)?;
+        Ok((first, Asked(greeting)))
+    }
+
+    fn greet<'a>(
+        self,
+        offered: impl IntoIterator<Item = &'a [u8]>,
+        nonce: String,
+    ) -> Result<(ClientFirst, Greeting), ScramClientError> {
+        let (mechanism, gs2_header, channel_binding) = self.answer(Offer::read(offered))?;
+        // The backend takes the user's name from StartupMessage; libpq leaves it empty here too.
+        let bare = format!("n=,r={nonce}");
+        let first = ClientFirst {
+            mechanism,
+            message: [gs2_header, bare.as_bytes()].concat(),
+        };
+        let greeting = Greeting {
+            mechanism,
+            channel_binding,
+            nonce,
+            bare,
+        };
+        Ok((first, greeting))
+    }
+
     /// The mechanism, its gs2-header, and the value of `c=`.
     fn answer(self, offer: Offer) -> Result<(Mechanism, &'static [u8], String), ScramClientError> {
         let plain = |header: &'static [u8]| (Mechanism::ScramSha256, header, keys::encode(header));
@@ -211,7 +255,7 @@ impl NonceSent {
     pub fn work(&self, message: &[u8]) -> u32 {
         match &self.credential {
             Credential::Keys(_) => 0,
-            Credential::Password(_) => ServerFirst::read(message, self.nonce.as_bytes())
+            Credential::Password(_) => ServerFirst::read(message, self.greeting.nonce.as_bytes())
                 .map(|first| first.iterations.count().get())
                 .ok()
                 .filter(|count| *count <= MAX_PASSWORD_ITERATIONS)
@@ -229,14 +273,65 @@ impl NonceSent {
     /// When the message is malformed, does not go on from our nonce, or asks for too many iterations;
     /// with a client's keys also when it is of another verifier than theirs.
     pub fn server_first(self, message: &[u8]) -> Result<(Vec<u8>, ProofSent), ScramClientError> {
+        self.greeting.challenged(message)?.answer(self.credential)
+    }
+}
+
+impl Asked {
+    /// Takes the backend's server-first-message.
+    ///
+    /// # Errors
+    /// When the message is malformed, or does not go on from our nonce.
+    pub fn server_first(self, message: &[u8]) -> Result<Challenge, ScramClientError> {
+        self.0.challenged(message)
+    }
+}
+
+impl Greeting {
+    fn challenged(self, message: &[u8]) -> Result<Challenge, ScramClientError> {
         let message = bounded(message, MAX_BACKEND_MESSAGE_LENGTH)?;
         let first = ServerFirst::read(message, self.nonce.as_bytes())?;
-        let keys = self.credential.keys(&first.salt, first.iterations)?;
-        let without_proof = [b"c=", self.channel_binding.as_bytes(), b",r=", first.nonce].concat();
-        let auth_message = [self.bare.as_bytes(), b",", message, b",", &without_proof].concat();
+        Ok(Challenge {
+            message: message.to_vec(),
+            nonce: first.nonce.to_vec(),
+            salt: first.salt,
+            iterations: first.iterations,
+            greeting: self,
+        })
+    }
+}
+
+impl Challenge {
+    /// The salt of the backend's verifier.
+    #[must_use]
+    pub const fn salt(&self) -> &Salt {
+        &self.salt
+    }
+
+    /// The iteration count of the backend's verifier.
+    #[must_use]
+    pub const fn iterations(&self) -> Iterations {
+        self.iterations
+    }
+
+    /// The client-final-message, for SASLResponse.
+    ///
+    /// # Errors
+    /// When the keys are of another verifier than the backend's, or a password would take too many
+    /// iterations.
+    pub fn answer(
+        self,
+        credential: impl Into<Credential>,
+    ) -> Result<(Vec<u8>, ProofSent), ScramClientError> {
+        let greeting = self.greeting;
+        let keys = credential.into().keys(&self.salt, self.iterations)?;
+        let binding = greeting.channel_binding.as_bytes();
+        let without_proof = [b"c=", binding, b",r=", &self.nonce].concat();
+        let bare = greeting.bare.as_bytes();
+        let auth_message = [bare, b",", &self.message, b",", &without_proof].concat();
         let proof = prove(&keys.client_key, &auth_message);
         let sent = ProofSent {
-            mechanism: self.mechanism,
+            mechanism: greeting.mechanism,
             server_signature: keys.server_key.sign(&auth_message),
         };
         Ok((
@@ -344,6 +439,20 @@ impl fmt::Debug for NonceSent {
     /// Shows no secret (T34).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NonceSent").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Asked {
+    /// Shows no secret (T34).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Challenge {
+    /// Shows no secret (T34).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge").finish_non_exhaustive()
     }
 }
 

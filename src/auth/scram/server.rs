@@ -306,6 +306,15 @@ impl<'a> ClientFinal<'a> {
     }
 }
 
+impl fmt::Debug for ChannelBindingOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TlsServerEndPoint(_) => "TlsServerEndPoint",
+            Self::None => "None",
+        })
+    }
+}
+
 impl fmt::Debug for ScramServer {
     /// Shows no secret (T34).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::error::{LoginError, Method, Unanswerable};
 use crate::auth::md5;
 use crate::auth::scram::{
-    ClientBinding, Credential, NonceSent, ProofSent, ProvenKeys, ScramClient,
+    Asked, Challenge, ClientBinding, Credential, NonceSent, ProofSent, ProvenKeys, ScramClient,
 };
 use crate::wire::backend::Authentication;
 use crate::wire::message::Message;
@@ -20,6 +20,9 @@ pub struct BackendLeg {
     /// Whether nobody but the backend can be at its other end, so that a password can be said there:
     /// verified TLS or a Unix socket.
     pub is_trusted: bool,
+    /// Whether the backend need not prove by the login that it is the one that was meant: as
+    /// `is_trusted`, or it is on this machine.
+    pub is_vouched_for: bool,
 }
 
 /// What a backend asks for.
@@ -28,6 +31,8 @@ pub(super) enum Ask {
     Nothing(Bytes),
     /// SASL, by one of these mechanisms.
     Sasl(Vec<Box<[u8]>>),
+    /// The answer to its server-first-message, with the mechanism that was chosen.
+    Scram(Challenge),
     /// A password.
     Password(Method, [u8; 4]),
 }
@@ -83,6 +88,7 @@ impl BackendLeg {
             (Ask::Sasl(offered), Proof::Password(password)) => {
                 self.begin_scram(&offered, Credential::password(&password))
             }
+            (Ask::Scram(challenge), proof) => answer(challenge, proof),
             (Ask::Password(method, _), Proof::Keys(_)) => {
                 Err(LoginError::Unanswerable(Unanswerable::KeysOnly(method)))
             }
@@ -96,6 +102,16 @@ impl BackendLeg {
         }
     }
 
+    /// Begins SCRAM before it is known with what to log in.
+    pub(super) fn ask(
+        self,
+        offered: &[Box<[u8]>],
+    ) -> Result<(Zeroizing<Vec<u8>>, Asked), LoginError> {
+        let (first, asked) = self.binding.ask(offered.iter().map(AsRef::as_ref))?;
+        let message = secret::sasl_initial_response(first.mechanism.name(), &first.message);
+        Ok((message, asked))
+    }
+
     fn begin_scram(
         self,
         offered: &[Box<[u8]>],
@@ -106,6 +122,16 @@ impl BackendLeg {
         let message = secret::sasl_initial_response(first.mechanism.name(), &first.message);
         Ok((message, Owed::ServerFirst(sent)))
     }
+}
+
+fn answer(challenge: Challenge, proof: Proof) -> Result<(Zeroizing<Vec<u8>>, Owed), LoginError> {
+    let credential = match proof {
+        Proof::Keys(keys) => keys.into(),
+        Proof::Password(password) => Credential::password(&password),
+    };
+    let (answer, sent) = challenge.answer(credential)?;
+    let answer = secret::sasl_response(&Zeroizing::new(answer));
+    Ok((answer, Owed::ServerFinal(sent)))
 }
 
 impl Owed {

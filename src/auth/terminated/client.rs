@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 use super::backend::{Ask, BackendLeg, Proof};
 use super::error::{LoginError, Unanswerable};
 use crate::auth::scram::{
-    MAX_CLIENT_MESSAGE_LENGTH, Mechanism, MechanismChosen, ProofAwaited, ScramServer,
+    ChannelBindingOffer, MAX_CLIENT_MESSAGE_LENGTH, Mechanism, MechanismChosen, ProofAwaited,
+    ScramServer,
 };
 use crate::wire::encode;
 use crate::wire::secret::SecretMessage;
@@ -20,6 +21,8 @@ const MAX_PASSWORD_MESSAGE_LENGTH: usize = 65_535;
 pub enum Demand {
     /// A SCRAM exchange with the gate: `auth = "scram"`.
     Scram(ScramServer),
+    /// The same, by a verifier that is looked up once the backend has shown which one it has.
+    Sought(ChannelBindingOffer),
     /// To hand over the password: `auth = "password"`.
     Password,
 }
@@ -44,39 +47,37 @@ impl Demand {
     /// Refuses what could not be answered with what the client is about to give, before it is asked
     /// for it.
     pub(super) fn refuse_unanswerable(&self, ask: &Ask, leg: BackendLeg) -> Result<(), LoginError> {
-        let Ask::Password(method, _) = ask else {
-            return Ok(());
+        let method = match ask {
+            Ask::Nothing(_) if !leg.is_vouched_for => return Err(LoginError::BackendUnproved),
+            Ask::Nothing(_) | Ask::Sasl(_) | Ask::Scram(_) => return Ok(()),
+            Ask::Password(method, _) => method,
         };
         match self {
-            Self::Scram(_) => Err(LoginError::Unanswerable(Unanswerable::KeysOnly(*method))),
+            Self::Scram(_) | Self::Sought(_) => {
+                Err(LoginError::Unanswerable(Unanswerable::KeysOnly(*method)))
+            }
             Self::Password if leg.is_trusted => Ok(()),
             Self::Password => Err(LoginError::Unanswerable(Unanswerable::Unverified(*method))),
-        }
-    }
-
-    /// The first turn, and what to say before it.
-    pub(super) fn begin(self) -> (Exchange, Bytes) {
-        match self {
-            Self::Scram(server) => {
-                let names: Vec<_> = server
-                    .mechanisms()
-                    .iter()
-                    .map(|mechanism: &Mechanism| mechanism.name())
-                    .collect();
-                (
-                    Exchange::Offered(server),
-                    encode::authentication_sasl(&names),
-                )
-            }
-            Self::Password => (
-                Exchange::Password,
-                encode::authentication_cleartext_password(),
-            ),
         }
     }
 }
 
 impl Exchange {
+    /// The first turn of SCRAM, and what to say before it.
+    pub(super) fn scram(server: ScramServer) -> (Self, Bytes) {
+        let names: Vec<_> = server
+            .mechanisms()
+            .iter()
+            .map(|mechanism: &Mechanism| mechanism.name())
+            .collect();
+        (Self::Offered(server), encode::authentication_sasl(&names))
+    }
+
+    /// The one turn of a password, and what to say before it.
+    pub(super) fn password() -> (Self, Bytes) {
+        (Self::Password, encode::authentication_cleartext_password())
+    }
+
     pub(super) const fn max_length(&self) -> usize {
         match self {
             Self::Offered(_) | Self::Chosen(_) | Self::Proof(_) => MAX_CLIENT_MESSAGE_LENGTH,

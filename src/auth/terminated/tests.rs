@@ -14,6 +14,7 @@ use bytes::BytesMut;
 
 mod hostile;
 mod password;
+mod sought;
 
 const PASSWORD: &[u8] = b"correct horse";
 
@@ -81,12 +82,14 @@ fn leg(binding: ClientBinding, is_trusted: bool) -> BackendLeg {
     BackendLeg {
         binding,
         is_trusted,
+        is_vouched_for: true,
     }
 }
 
 const PLAIN: BackendLeg = BackendLeg {
     binding: ClientBinding::NoTls,
     is_trusted: true,
+    is_vouched_for: true,
 };
 
 /// A login by SCRAM with this verifier, without channel binding on either leg.

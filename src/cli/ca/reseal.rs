@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::super::rules::{Failure, load};
+use super::super::rules::{Failure, load_main};
 use crate::id::ProjectName;
 use crate::store::keystore;
 
@@ -16,7 +16,7 @@ pub(super) struct ResealArgs {
 }
 
 pub(super) fn reseal(config: &Path, args: &ResealArgs) -> Result<(), Failure> {
-    let config = load(config)?;
+    let config = load_main(config)?;
     let ring = keystore::ring(&config).map_err(Failure::refused)?;
     let Some(ring) = ring else {
         return Err(Failure::usage(

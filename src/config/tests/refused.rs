@@ -275,7 +275,7 @@ fn an_auth_that_contradicts_itself_is_refused() {
     let scram = problems(&with("auth = \"scram\""));
     assert_eq!(
         scram,
-        ["6:8 project.acme.auth: auth = \"scram\" needs verifiers"]
+        ["6:8 project.acme.auth: auth = \"scram\" needs verifiers, or auth_query"]
     );
     for auth in ["passthrough", "password"] {
         let sslmode = "sslmode = \"require\"";

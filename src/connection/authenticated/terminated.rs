@@ -3,7 +3,10 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Login, MAX_LOGIN_MESSAGE};
-use crate::auth::terminated::{LoginError, Step, Terminated, Then};
+use crate::auth::query::{AuthQuery, Found};
+use crate::auth::scram::{ScramServerError, VerifierError};
+use crate::auth::terminated::{LoginError, Shown, Step, Terminated, Then};
+use crate::backend::Endpoint;
 use crate::refusal::{Refusal, Trouble};
 use crate::wire::message::{Message, take_message};
 use crate::wire::secret::SecretMessage;
@@ -12,11 +15,24 @@ use crate::wire::secret::SecretMessage;
 /// any more would keep the worker's other connections waiting.
 const MAX_ITERATIONS_INLINE: u32 = 10_000;
 
+/// Who looks verifiers up, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Seeker<'a> {
+    pub(super) query: &'a AuthQuery,
+    /// The address that the session is at.
+    pub(super) endpoint: &'a Endpoint,
+}
+
 impl Login {
     /// Carries the login up to AuthenticationOk, which the client has then been sent.
-    pub(super) async fn terminate(&mut self, mut login: Box<Terminated>) -> Result<(), Refusal> {
-        let user = String::from_utf8_lossy(login.user()).into_owned();
-        let refuse = |error| Refusal::from_login(error, &user);
+    pub(super) async fn terminate(
+        &mut self,
+        mut login: Box<Terminated>,
+        seeker: Option<Seeker<'_>>,
+    ) -> Result<(), Refusal> {
+        let user: Box<[u8]> = login.user().into();
+        let mut unusable = None;
+        let refuse = |error, unusable| refusal(error, (&user, unusable), seeker);
         let mut then = Then::ReadBackend;
         loop {
             let step = match then {
@@ -24,11 +40,16 @@ impl Login {
                     let message = self.backend_message().await?;
                     let (same, step) = take(login, message).await?;
                     login = same;
-                    step.map_err(refuse)?
+                    step
                 }
                 Then::ReadClient { max } => {
                     let message = self.client_message(max).await?;
-                    login.client_message(&message).map_err(refuse)?
+                    login.client_message(&message)
+                }
+                Then::FindVerifier(shown) => {
+                    let found = find(seeker, &user, shown.as_ref()).await?;
+                    unusable = found.unusable;
+                    login.verifier(found.verifier)
                 }
                 Then::Authenticated => return Ok(()),
                 Then::Refused { sqlstate } => {
@@ -36,6 +57,7 @@ impl Login {
                     return Err(Refusal::RefusedByBackend { sqlstate });
                 }
             };
+            let step = step.map_err(|error| refuse(error, unusable))?;
             self.send(&step).await?;
             then = step.then;
         }
@@ -81,6 +103,39 @@ impl Login {
             sent.map_err(|_| self.backend_left())?;
         }
         Ok(())
+    }
+}
+
+async fn find(
+    seeker: Option<Seeker<'_>>,
+    user: &[u8],
+    shown: Option<&Shown>,
+) -> Result<Found, Refusal> {
+    let Some(Seeker { query, endpoint }) = seeker else {
+        return Err(Refusal::AuthQuery(Trouble::new("there is no auth_query")));
+    };
+    let found = query.find(user, shown, endpoint).await;
+    found.map_err(|error| Refusal::AuthQuery(Trouble::new(error)))
+}
+
+/// The refusal of a user, of whom there is perhaps a verifier that can't be used. What a wrong proof was
+/// measured by may be out of date.
+fn refusal(
+    error: LoginError,
+    (user, unusable): (&[u8], Option<VerifierError>),
+    seeker: Option<Seeker<'_>>,
+) -> Refusal {
+    let is_wrong = matches!(error, LoginError::Client(ScramServerError::WrongProof));
+    if is_wrong && let Some(seeker) = seeker {
+        seeker.query.doubt(user);
+    }
+    let user = String::from_utf8_lossy(user);
+    match unusable {
+        Some(why) if is_wrong => Refusal::UnusableVerifier {
+            user: user.as_ref().into(),
+            why,
+        },
+        Some(_) | None => Refusal::from_login(error, &user),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Leg {
 pub(super) enum Auth {
     Passthrough,
     Scram,
+    /// `"scram"` with `auth_query`.
+    Query,
     Password,
 }
 
@@ -40,7 +42,7 @@ pub(super) enum Outcome {
 }
 
 pub(super) const LEGS: [Leg; 4] = [Leg::Plaintext, Leg::Socket, Leg::SharedLeaf, Leg::OtherLeaf];
-pub(super) const AUTHS: [Auth; 3] = [Auth::Passthrough, Auth::Scram, Auth::Password];
+pub(super) const AUTHS: [Auth; 4] = [Auth::Passthrough, Auth::Scram, Auth::Query, Auth::Password];
 pub(super) const BINDINGS: [Binding; 3] = [Binding::Disable, Binding::Prefer, Binding::Require];
 
 /// libpq's, when the list of mechanisms has no PLUS.
@@ -70,7 +72,7 @@ pub(super) const fn outcome(leg: Leg, auth: Auth, binding: Binding) -> Outcome {
         | (Auth::Passthrough, Leg::OtherLeaf, Binding::Disable)
         | (Auth::Passthrough, Leg::Plaintext | Leg::Socket, Binding::Disable | Binding::Prefer)
         | (Auth::Passthrough, Leg::SharedLeaf, _)
-        | (Auth::Scram, _, _) => Outcome::Works,
+        | (Auth::Scram | Auth::Query, _, _) => Outcome::Works,
     }
 }
 
@@ -98,8 +100,25 @@ impl Auth {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Passthrough => "passthrough",
-            Self::Scram => "scram",
+            Self::Scram | Self::Query => "scram",
             Self::Password => "password",
+        }
+    }
+
+    /// A part of a project's name.
+    pub(super) const fn slug(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Passthrough | Self::Scram | Self::Password => self.word(),
+        }
+    }
+
+    const fn shown(self) -> &'static str {
+        match self {
+            Self::Passthrough => "`\"passthrough\"`",
+            Self::Scram => "`\"scram\"`, `verifiers`",
+            Self::Query => "`\"scram\"`, `auth_query`",
+            Self::Password => "`\"password\"`",
         }
     }
 }
@@ -128,8 +147,8 @@ fn table() -> String {
                 Outcome::Fails(text) => format!("fails ({})", note(text)),
                 Outcome::NoConfiguration => format!("not configurable ({})", note(IN_CLEAR)),
             });
-            let (leg, auth) = (leg.shown(), auth.word());
-            writeln!(table, "| {leg} | `\"{auth}\"` | {} |", cells.join(" | ")).unwrap();
+            let (leg, auth) = (leg.shown(), auth.shown());
+            writeln!(table, "| {leg} | {auth} | {} |", cells.join(" | ")).unwrap();
         }
     }
     table.push('\n');

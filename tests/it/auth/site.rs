@@ -7,7 +7,7 @@ use portcullis::cli::demo::cluster::Cluster;
 use super::cells::{AUTHS, Auth, BINDINGS, Binding, LEGS, Leg, Outcome, outcome};
 use crate::support::authority::{Authority, Leaf};
 use crate::support::gate::{Gate, Project, Settings, directory_of};
-use crate::support::postgres::Server;
+use crate::support::postgres::{PASSWORD, Server};
 
 /// A server that shows the gate's own leaf, one that shows another, and a gate with a project for
 /// every leg and mode, `LEG-MODE.acme.localhost` each.
@@ -30,6 +30,7 @@ impl Site {
             ("own.key", &own.key),
             ("shared.txt", &shared_users),
             ("other.txt", &other_users),
+            ("auth.password", PASSWORD),
         ]);
         let projects: Vec<_> = pairs()
             .map(|(leg, auth)| project(leg, auth, [&shared, &other]))
@@ -74,7 +75,7 @@ pub(super) fn logins() -> impl Iterator<Item = (Leg, Auth, Binding, Outcome)> {
 
 pub(super) fn name(leg: Leg, auth: Auth) -> &'static str {
     // A project's name lives as long as the tests do.
-    Box::leak(format!("{}-{}", leg.word(), auth.word()).into_boxed_str())
+    Box::leak(format!("{}-{}", leg.word(), auth.slug()).into_boxed_str())
 }
 
 fn project(leg: Leg, auth: Auth, [shared, other]: [&Cluster; 2]) -> Project {
@@ -99,11 +100,28 @@ fn project(leg: Leg, auth: Auth, [shared, other]: [&Cluster; 2]) -> Project {
     };
     match (auth, leg) {
         (Auth::Passthrough | Auth::Password, _) => project,
+        (Auth::Query, _) => by_query(project),
         (Auth::Scram, Leg::OtherLeaf) => project.text("verifiers", "other.txt"),
         (Auth::Scram, Leg::Plaintext | Leg::Socket | Leg::SharedLeaf) => {
             project.text("verifiers", "shared.txt")
         }
     }
+}
+
+/// With `auth_query`, by the role that [`may_ask`] makes.
+pub(super) fn by_query(project: Project) -> Project {
+    project
+        .text("auth", "scram")
+        .text("auth_query", "default")
+        .text("auth_user", "gate")
+        .text("auth_password_file", "auth.password")
+}
+
+/// Makes a role of the server's that may read verifiers.
+pub(super) fn may_ask(cluster: &Cluster) {
+    let role = format!("create role gate login password '{PASSWORD}'");
+    cluster.sql(&role).unwrap();
+    cluster.sql("grant select on pg_authid to gate").unwrap();
 }
 
 pub(super) fn socket(cluster: &Cluster) -> String {
@@ -116,7 +134,7 @@ pub(super) fn socket(cluster: &Cluster) -> String {
 
 /// A server that asks everybody for SCRAM, and can do TLS with `leaf`.
 fn with_tls(server: Server, leaf: &Leaf) -> Cluster {
-    server.start(|plan| {
+    let cluster = server.start(|plan| {
         plan.settings.push("ssl = on".to_owned());
         plan.files.push(("server.crt", leaf.chain.clone()));
         plan.files.push(("server.key", leaf.key.clone()));
@@ -124,7 +142,9 @@ fn with_tls(server: Server, leaf: &Leaf) -> Cluster {
             "local all alice scram-sha-256".to_owned(),
             "host all all 127.0.0.1/32 scram-sha-256".to_owned(),
         ];
-    })
+    });
+    may_ask(&cluster);
+    cluster
 }
 
 /// The server's verifiers, as the documentation says to print them.

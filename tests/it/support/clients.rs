@@ -61,6 +61,15 @@ impl Client {
         client.env("NODE_PATH", modules.path())
     }
 
+    /// A Java program of `tests/it/clients/`, with pgjdbc at hand.
+    pub(crate) fn java(program: &str) -> Self {
+        let jar = "/usr/share/java/postgresql.jar";
+        // It is compiled and run once: to compile it well would take longer than it runs.
+        Self::new("java")
+            .args(["-XX:TieredStopAtLevel=1", "-cp", jar])
+            .arg(client_script(program))
+    }
+
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
         self

@@ -63,10 +63,12 @@ fn malformed(malformed: Malformed) -> Option<ScramClientError> {
 fn the_client_speaks_the_exchange_of_rfc_7677() {
     let sent = NonceSent {
         credential: Credential::password(b"pencil"),
-        mechanism: Mechanism::ScramSha256,
-        channel_binding: "biws".to_owned(),
-        nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
-        bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
+        greeting: Greeting {
+            mechanism: Mechanism::ScramSha256,
+            channel_binding: "biws".to_owned(),
+            nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+            bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
+        },
     };
     let (client_final, sent) = sent
         .server_first(
