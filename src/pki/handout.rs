@@ -166,19 +166,33 @@ impl ProjectKeystore {
         hosts: &[Host],
         now: Timestamp,
     ) -> Result<(), PkiError> {
-        let held = self.hold()?;
-        let mut sharers = self.sharers()?;
-        sharers.retain(|other| other.directory != sharer.directory);
-        sharers.push(sharer.clone());
-        let line =
-            |Sharer { host, directory }: &Sharer| format!("{host}\t{}\n", directory.display());
-        let text: String = sharers.iter().map(line).collect();
-        held.replace(&self.file("shared"), &text, Readers::Everybody)?;
-        drop(held);
+        let before = self.sharers()?;
+        let others = before
+            .iter()
+            .filter(|old| old.directory != sharer.directory);
+        let with_it: Vec<_> = others.chain([&sharer]).cloned().collect();
+        self.write_sharers(&with_it)?;
+        let shared = self.share_leaf(&sharer, hosts, now);
+        if shared.is_err() {
+            // One that can't be given the leaf would keep the gate from ever showing another.
+            self.write_sharers(&before)?;
+        }
+        shared
+    }
+
+    fn share_leaf(&self, with: &Sharer, hosts: &[Host], now: Timestamp) -> Result<(), PkiError> {
         self.load_or_create(hosts, now)?;
         let chain = files::read_text(&self.file("server.crt"))?;
         let key = sealed::read(&self.file("server.key"), self.ring())?;
-        sharer.provide(&chain, &String::from_utf8_lossy(&key.contents))
+        with.provide(&chain, &String::from_utf8_lossy(&key.contents))
+    }
+
+    fn write_sharers(&self, sharers: &[Sharer]) -> Result<(), PkiError> {
+        let line =
+            |Sharer { host, directory }: &Sharer| format!("{host}\t{}\n", directory.display());
+        let text: String = sharers.iter().map(line).collect();
+        self.hold()?
+            .replace(&self.file("shared"), &text, Readers::Everybody)
     }
 
     /// The servers that show the gate's own leaf.

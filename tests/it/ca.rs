@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Instant;
 
 use crate::support::PATIENCE;
+use crate::support::authority::Authority;
 use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::FakeBackend;
 use crate::support::gate::{Gate, Project, Settings, ca, directory_of, text};
@@ -334,4 +336,99 @@ fn an_own_certificate_is_not_the_gates_to_renew_nor_to_share() {
     // It has a CA all the same once a client needs one.
     let ran = ca(directory.path(), &["issue", "acme", "--client", "alice"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn an_own_certificate_is_swapped_when_its_files_change_and_stays_when_they_are_wrong() {
+    let backend = FakeBackend::welcoming();
+    let authority = Authority::new();
+    let first = authority.leaf("acme.localhost");
+    let files = [
+        ("root.crt", authority.root()),
+        ("own.crt", &first.chain),
+        ("own.key", &first.key),
+    ];
+    let acme = Project::new("acme", &backend.url())
+        .text("certificate", "own.crt")
+        .text("key", "own.key");
+    let gate = Gate::within(directory_of(&files), &Settings::new(&[acme]).with_admin());
+    let root = gate.directory().join("root.crt");
+    let shown = || {
+        let tls = TlsClient::new(&root, "acme.localhost");
+        let mut client = Secured::connect(gate.addr(), &tls);
+        client.login(&alice());
+        client
+    };
+    let replace = |name: &str, contents: &str| {
+        let new = gate.directory().join("new");
+        fs::write(&new, contents).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, gate.directory().join(name)).unwrap();
+    };
+    let mut live = shown();
+    let second = authority.leaf("acme.localhost");
+    replace("own.key", &second.key);
+    replace("own.crt", &second.chain);
+    let deadline = Instant::now() + PATIENCE;
+    let after = loop {
+        let chain = shown().chain();
+        if chain != live.chain() {
+            break chain;
+        }
+        assert!(Instant::now() < deadline, "the new one is never shown");
+    };
+
+    let stranger = authority.leaf("other.localhost");
+    let before = gate.log().len();
+    replace("own.key", &stranger.key);
+    replace("own.crt", &stranger.chain);
+    gate.log().wait_after(before, "what is wrong", |line| {
+        text(line, "message").contains("does not cover acme.localhost")
+    });
+    assert_eq!(shown().chain(), after);
+    // Others are told, and clients are still sent here.
+    let answer = gate.admin("/readyz");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    live.is_alive();
+}
+
+#[test]
+fn t31_a_renewal_that_fails_keeps_the_leaf_and_is_told_by_readyz_without_turning_it_off() {
+    let backend = FakeBackend::welcoming();
+    let settings = Settings::new(&[Project::new("acme", &backend.url())]).with_admin();
+    let gate = Gate::with(&settings);
+    let mut before = gate.connect("acme");
+    before.login(&alice());
+    let damage = gate.log().len();
+    fs::write(gate.file("acme", "ca.key"), "no key").unwrap();
+    gate.log().wait_after(damage, "what is wrong", |line| {
+        text(line, "message").contains("ca.key")
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while !gate.admin("/readyz").contains("project acme: ") {
+        assert!(Instant::now() < deadline, "{}", gate.admin("/readyz"));
+    }
+    assert!(gate.admin("/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(gate.admin("/readyz").contains("ca.key"));
+    let mut after = gate.connect("acme");
+    after.login(&alice());
+    assert_eq!(after.chain(), before.chain());
+    before.is_alive();
+}
+
+#[test]
+fn the_admin_listener_serves_the_revocation_lists_once_there_are_some() {
+    let backend = FakeBackend::untouchable();
+    let settings = Settings::new(&[Project::new("acme", &backend.url())]).with_admin();
+    let gate = Gate::with(&settings);
+    assert!(gate.admin("/crl/acme").starts_with("HTTP/1.1 404 "));
+    gate.ca_done(&["issue", "acme", "--client", "alice"]);
+    let answer = gate.admin("/crl/acme.pem");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(
+        body,
+        fs::read_to_string(gate.file("acme", "ca.crl")).unwrap()
+    );
+    assert!(gate.admin("/crl/acme").contains("application/pkix-crl"));
 }

@@ -142,6 +142,20 @@ fn a_server_that_shares_the_leaf_is_given_each_one_before_the_gate_shows_it() {
 
     fixture.store.renew_leaf(&ours, fixture.now).unwrap();
     assert_eq!(theirs(), fixture.read("server.crt"));
+    // One that can't be given it from the start is not remembered.
+    let nowhere = Sharer {
+        host: "db2.internal".parse().unwrap(),
+        directory: fixture.directory.path().join("nowhere"),
+    };
+    let before = fixture.store.sharers().unwrap();
+    let error = fixture.store.share_with(nowhere, &ours, fixture.now);
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("nowhere/server.key")
+    );
+    assert_eq!(fixture.store.sharers().unwrap(), before);
     // One that can't be given it keeps the gate from showing it.
     fs::remove_dir_all(&directory).unwrap();
     let before = fixture.read("server.crt");

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -77,6 +77,7 @@ pub(crate) struct Settings {
     top: Vec<String>,
     limits: Vec<String>,
     tables: String,
+    admin: &'static str,
     log_level: &'static str,
     projects: Vec<Project>,
     descriptors: Option<u32>,
@@ -100,6 +101,7 @@ impl Settings {
                 .map(|limit| format!("{limit} = 100000"))
                 .collect(),
             tables: String::new(),
+            admin: "off",
             log_level: "info",
             projects: projects.to_vec(),
             descriptors: None,
@@ -134,6 +136,14 @@ impl Settings {
         self
     }
 
+    /// Serves metrics, health and revocation lists, on a port of 127.0.0.1.
+    pub(crate) fn with_admin(self) -> Self {
+        Self {
+            admin: "127.0.0.1:0",
+            ..self
+        }
+    }
+
     pub(crate) fn log_level(self, log_level: &'static str) -> Self {
         Self { log_level, ..self }
     }
@@ -156,10 +166,11 @@ impl Settings {
     pub(crate) fn to_toml(&self) -> String {
         let projects: String = self.projects.iter().map(Project::to_toml).collect();
         format!(
-            "listen = {:?}\ncerts = \"certs\"\n{}\n\n[admin]\nlisten = \"off\"\n\n\
+            "listen = {:?}\ncerts = \"certs\"\n{}\n\n[admin]\nlisten = {:?}\n\n\
              [log]\nformat = \"json\"\nlevel = {:?}\n\n[limits]\n{}\n\n{}\n{projects}",
             self.listen,
             self.top.join("\n"),
+            self.admin,
             self.log_level,
             self.limits.join("\n"),
             self.tables,
@@ -230,6 +241,19 @@ impl Gate {
 
     pub(crate) const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What the admin listener answers to `GET path`.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        let line = self.log.wait("the admin listener", |line| {
+            text(line, "message") == "metrics and health"
+        });
+        let mut stream = TcpStream::connect(text(&line, "address")).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// A file of a project's, such as `ca.crt`.
