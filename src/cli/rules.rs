@@ -101,7 +101,9 @@ impl Failure {
 
     /// Says it, and with which code the program ends.
     pub(super) fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        // What is wrong with a file says so by itself.
+        let message = self.message.strip_prefix("error: ");
+        eprintln!("error: {}", message.unwrap_or(&self.message));
         ExitCode::from(self.code)
     }
 }

@@ -389,3 +389,25 @@ fn a_deny_file_of_a_million_lines_is_applied_at_accept_and_reloaded() {
     assert_eq!(tested.code, 1, "{tested:?}");
     assert!(tested.out.contains("process-wide deny list"), "{tested:?}");
 }
+
+#[test]
+fn letting_in_the_whole_internet_is_warned_about_and_a_broken_file_is_one_error() {
+    let backend = FakeBackend::welcoming();
+    let gate = Gate::start(&[acme(&backend)]);
+    let added = gate.rules(&["add", "acme", "anywhere", "--dry-run"]);
+    assert!(
+        added
+            .err
+            .contains("warning: anywhere lets in the whole Internet"),
+        "{added:?}"
+    );
+    let other = gate.rules(&["add", "acme", "192.0.2.1", "--dry-run"]);
+    assert!(!other.err.contains("warning"), "{other:?}");
+    gate.rewrite_text("what = 1\n");
+    let broken = gate.rules(&["list", "acme"]);
+    assert_eq!(broken.code, 64, "{broken:?}");
+    assert!(
+        broken.err.starts_with("error: ") && !broken.err.contains("error: error"),
+        "{broken:?}"
+    );
+}

@@ -47,6 +47,7 @@ pub(in crate::cli::rules) fn make(
         let client = guard::origin(origin);
         let objections = guard::objections((spec, &found), (after, &planned.after), client)?;
         let cuts = cuts(&found, after);
+        warn_of_more(&found, &planned.after);
         if how.dry_run {
             print!("{}", planned.diff);
             return Ok(dry_run(project, &cuts, &objections));
@@ -73,6 +74,16 @@ pub(in crate::cli::rules) fn make(
     Err(Failure::refused(
         "others change the same rules all the time; try again",
     ))
+}
+
+/// Says what is to be known of the rules that wasn't before, such as that they let in the whole Internet.
+fn warn_of_more(before: &Config, after: &Config) {
+    let is_new = |message| before.warnings.iter().all(|old| old.message() != message);
+    for warning in &after.warnings {
+        if is_new(warning.message()) {
+            eprintln!("warning: {}", warning.message());
+        }
+    }
 }
 
 fn failure(error: EditError) -> Failure {
