@@ -6,14 +6,22 @@ use crate::auth::terminated::{LoginError, Method};
 use crate::wire::backend::{BackendMessage, ErrorFields};
 use crate::wire::message::take_message;
 
-fn every() -> Vec<Refusal> {
-    let address = ClientAddr::from("203.0.113.9".parse::<std::net::IpAddr>().unwrap());
-    let project = Requested::from("acme".parse::<ProjectName>().unwrap());
-    let trouble = Trouble {
+fn trouble() -> Trouble {
+    Trouble {
         reference: 0x4711,
         detail: "10.0.0.5 is down".into(),
-    };
-    let violation = ProtocolViolation::StartupLayout;
+    }
+}
+
+fn every() -> Vec<Refusal> {
+    let mut all = before_the_backend();
+    all.extend(from_the_backend_on());
+    all
+}
+
+fn before_the_backend() -> Vec<Refusal> {
+    let address = ClientAddr::from("203.0.113.9".parse::<std::net::IpAddr>().unwrap());
+    let project = Requested::from("acme".parse::<ProjectName>().unwrap());
     vec![
         Refusal::Probe,
         Refusal::DenyListed,
@@ -28,7 +36,7 @@ fn every() -> Vec<Refusal> {
         Refusal::UnknownProject { address, project },
         Refusal::NoProject,
         Refusal::ProjectConflict,
-        Refusal::NoCertificate(trouble.clone()),
+        Refusal::NoCertificate(trouble()),
         Refusal::TooMany(OverLimit::SessionsOfSource(500)),
         Refusal::ClientCertificate(CertificateRefused::Missing),
         Refusal::ClientCertificate(CertificateRefused::Distrusted {
@@ -39,9 +47,15 @@ fn every() -> Vec<Refusal> {
             subject: "CN=alice".into(),
             user: "bob".into(),
         }),
-        Refusal::BackendDown(trouble.clone()),
-        Refusal::BackendTls(trouble.clone()),
-        Refusal::BackendLost(trouble.clone()),
+    ]
+}
+
+fn from_the_backend_on() -> Vec<Refusal> {
+    let violation = ProtocolViolation::StartupLayout;
+    vec![
+        Refusal::BackendDown(trouble()),
+        Refusal::BackendTls(trouble()),
+        Refusal::BackendLost(trouble()),
         Refusal::backend_violation(violation),
         Refusal::RefusedByBackend {
             sqlstate: Some("28P01".into()),
@@ -59,7 +73,7 @@ fn every() -> Vec<Refusal> {
             user: "alice".into(),
             why: VerifierError::Md5,
         },
-        Refusal::AuthQuery(trouble),
+        Refusal::AuthQuery(trouble()),
         Refusal::from_login(LoginError::BackendUnproved, "alice"),
         Refusal::BackendUnanswerable(Unanswerable::KeysOnly(Method::Md5)),
         Refusal::ProtocolViolation(violation),
