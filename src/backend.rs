@@ -29,7 +29,7 @@ use crate::relay::TcpTuning;
 pub use balance::Balance;
 pub use connect::{Connected, Hello, Unavailable};
 pub use endpoint::Endpoint;
-pub use error::{DialError, InvalidBackend};
+pub use error::{DialError, InvalidBackend, certificate_alert};
 pub use identity::{ClientIdentity, InvalidIdentity};
 pub use negotiation::SslNegotiation;
 pub use standing::Live;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{Host, HostName};
-use crate::auth::certificate::ClientCertificates;
+use crate::auth::certificate::{ClientCertificates, Minter};
 use crate::auth::query::AuthQuery;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
@@ -59,6 +59,9 @@ pub enum Auth {
     Query(Arc<AuthQuery>),
     /// The client tells the gate its password, and with it the gate proves itself to the backend.
     Password,
+    /// The client proves itself to the gate by a certificate, and the gate itself to the backend by
+    /// one that it makes for the user.
+    Certificate(Minter),
 }
 
 /// What becomes of clients whom a project's rules do not admit.

@@ -285,9 +285,14 @@ impl Refusal {
         self.reason().fault()
     }
 
-    /// See [`Reason::hint`].
+    /// See [`Reason::hint`]; of a certificate that isn't taken, what to do about that.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
+        if let Self::BackendUnanswerable(asked) = self
+            && let Some(hint) = asked.hint()
+        {
+            return Some(hint);
+        }
         self.reason().hint()
     }
 

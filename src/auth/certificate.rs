@@ -5,6 +5,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod mint;
 mod user_map;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::pki::{ClientName, ClientTrust, Distrust, Shown, TrustedClient};
 
+pub use mint::{MintError, Minter};
 pub use user_map::{InvalidUserMap, UserMap};
 
 /// PostgreSQL cuts the name of a user to this length, in bytes: a longer one would be compared as

@@ -33,6 +33,8 @@ pub enum Event {
     },
     /// ReadyForQuery: the login is over.
     Ready,
+    /// The backend asks for a proof, in a login in which nobody has one to give: not to be passed on.
+    AskedInVain,
 }
 
 /// Why the client's message can't be passed on.
@@ -58,6 +60,8 @@ pub struct Passthrough {
 enum Phase {
     /// The backend has asked for nothing that we watch.
     Asking,
+    /// The gate's own certificate is all the proof that the backend gets.
+    Certified,
     /// The backend has sent AuthenticationSASL: SASLInitialResponse comes next.
     SaslOffered {
         /// With a mechanism that binds to the TLS channel.
@@ -74,6 +78,17 @@ impl Passthrough {
         Self {
             binding,
             phase: Phase::Asking,
+            error: None,
+        }
+    }
+
+    /// Looks on at a login for which the gate's own certificate towards the backend is the proof: the
+    /// backend has nothing to ask, and the client nothing to say, before AuthenticationOk.
+    #[must_use]
+    pub const fn certified() -> Self {
+        Self {
+            binding: ChannelBinding::Holds,
+            phase: Phase::Certified,
             error: None,
         }
     }
@@ -99,6 +114,9 @@ impl Passthrough {
             }
             BackendMessage::Authentication(Authentication::Ok) => {
                 self.phase = Phase::Authenticated;
+            }
+            BackendMessage::Authentication(_) if self.phase == Phase::Certified => {
+                return Ok(Event::AskedInVain);
             }
             BackendMessage::Authentication(Authentication::Sasl { mechanisms }) => {
                 let plus = mechanisms.contains("SCRAM-SHA-256-PLUS");
@@ -243,6 +261,23 @@ mod tests {
         assert!(login.is_authenticated());
         let ready = login.backend_message(&message(b"Z\0\0\0\x05I"));
         assert!(matches!(ready, Ok(Event::Ready)));
+    }
+
+    #[test]
+    fn a_login_by_the_gates_certificate_passes_on_no_question_and_everything_else() {
+        let questions = [
+            authentication_sasl(&["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]).to_vec(),
+            b"R\0\0\0\x08\0\0\0\x03".to_vec(),
+            b"R\0\0\0\x0c\0\0\0\x05salt".to_vec(),
+            b"R\0\0\0\x08\0\0\0\x07".to_vec(),
+        ];
+        for question in questions {
+            let asked = Passthrough::certified().backend_message(&message(&question));
+            assert!(matches!(asked, Ok(Event::AskedInVain)), "{question:x?}");
+        }
+        let mut login = Passthrough::certified();
+        let ok = login.backend_message(&message(b"R\0\0\0\x08\0\0\0\0"));
+        assert!(matches!(ok, Ok(Event::None)) && login.is_authenticated());
     }
 
     #[test]

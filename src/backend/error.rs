@@ -99,7 +99,10 @@ pub enum DialError {
         within: Duration,
     },
     /// It closed or broke the connection instead of answering.
-    #[error("{peer} ended the connection instead of answering {instead_of}: {source}")]
+    #[error(
+        "{peer} ended the connection instead of answering {instead_of}: {source}{}",
+        hint(source)
+    )]
     Ended {
         /// Which address.
         peer: BackendPeer,
@@ -178,10 +181,36 @@ impl DialError {
     }
 }
 
+/// The alert by which a backend refuses the certificate that it was shown (RFC 8446 section 6.2), if
+/// that is what ended the connection. In TLS 1.3 it comes after the handshake, in place of the first
+/// answer.
+#[must_use]
+pub fn certificate_alert(error: &io::Error) -> Option<&'static str> {
+    use rustls::AlertDescription as A;
+    let Some(rustls::Error::AlertReceived(alert)) = error.get_ref()?.downcast_ref() else {
+        return None;
+    };
+    let is_of_certificate = matches!(
+        alert,
+        A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::CertificateRequired
+            | A::UnknownCA
+            | A::AccessDenied
+    );
+    is_of_certificate.then(|| alert.as_str()).flatten()
+}
+
 /// What to do about a certificate that OpenSSL would take and rustls doesn't: PostgreSQL's own
 /// instructions lead to such ones.
 fn hint(error: &io::Error) -> &'static str {
     use rustls::{CertificateError as C, Error as E};
+    if certificate_alert(error).is_some() {
+        return "; it refuses the gate's certificate: ssl_ca_file there must hold the CA that signed it";
+    }
     let Some(E::InvalidCertificate(error)) = error.get_ref().and_then(|e| e.downcast_ref()) else {
         return "";
     };

@@ -33,6 +33,12 @@ impl ClientIdentity {
         Ok(Self(Arc::new(certified)))
     }
 
+    /// The leaf.
+    #[cfg(test)]
+    pub(crate) fn leaf_der(&self) -> &CertificateDer<'static> {
+        &self.0.cert[0]
+    }
+
     /// The same TLS, with this identity to show.
     pub(super) fn shown_by(&self, config: &ClientConfig) -> Arc<ClientConfig> {
         let mut config = config.clone();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::backend::BackendSpec;
+use super::client_certificate::ClientCertificateSpec;
 use super::files::is_public;
 use super::query;
 use super::reader::Item;
 use super::section::Section;
 use super::value::{Value, Word, Words, show_path};
+use crate::address::BackendAddr;
 use crate::auth::query::Account;
 use crate::auth::userlist::Userlist;
 use crate::backend::SslMode;
@@ -33,6 +35,9 @@ pub enum AuthSpec {
     /// The client tells the gate its password, and the gate proves it to the backend; never over TCP
     /// without TLS.
     Password,
+    /// The client to the gate by a certificate that names it, and the gate to the backend by one that
+    /// it makes for that user; over TLS that is verified.
+    Certificate,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,7 @@ enum Mode {
     Passthrough,
     Scram,
     Password,
+    Certificate,
 }
 
 impl Words for Mode {
@@ -47,6 +53,7 @@ impl Words for Mode {
         ("passthrough", Self::Passthrough),
         ("scram", Self::Scram),
         ("password", Self::Password),
+        ("certificate", Self::Certificate),
     ];
 }
 
@@ -104,6 +111,7 @@ fn read_userlist(item: &mut Item<'_, '_>, path: &Path) -> Option<Userlist> {
 pub(super) fn read(
     section: &mut Section<'_, '_>,
     backend: Option<&BackendSpec>,
+    clients: Option<&ClientCertificateSpec>,
 ) -> Option<AuthSpec> {
     let Word(mode) = section.or("auth", Word(Mode::Passthrough));
     let verifiers: Option<Verifiers> = section.optional("verifiers");
@@ -122,6 +130,10 @@ pub(super) fn read(
             refuse_password_in_clear(section, backend);
             Some(AuthSpec::Password)
         }
+        Mode::Certificate => {
+            refuse_unproved(section, (backend, clients));
+            Some(AuthSpec::Certificate)
+        }
         Mode::Scram if section.has("auth_query") => {
             query::refuse_contradictions(section, backend);
             query.map(AuthSpec::Query)
@@ -136,6 +148,35 @@ pub(super) fn read(
             }
             verifiers.map(|verifiers| AuthSpec::Scram(verifiers.list))
         }
+    }
+}
+
+/// Refuses `auth = "certificate"` where nothing proves to the gate who the client is, or to the backend
+/// who the gate is.
+fn refuse_unproved(
+    section: &mut Section<'_, '_>,
+    (backend, clients): (Option<&BackendSpec>, Option<&ClientCertificateSpec>),
+) {
+    let spot = section.child("auth");
+    if clients.is_some_and(|clients| !clients.proves_user()) {
+        let message = "auth = \"certificate\" lets in by the client's certificate alone, and nothing \
+                       says that it must name the user";
+        let help = "set client_certificate to \"required\", and user to \"cn\" or \"san\"";
+        section.reader.refuse_with(&spot, message, help);
+    }
+    let Some(backend) = backend else { return };
+    let has_socket = |addr: &BackendAddr| addr.socket_path().is_some();
+    if !backend.sslmode.verifies() || backend.addresses.iter().any(has_socket) {
+        let message = "auth = \"certificate\" needs TLS to the server, verified";
+        let help = "set sslmode to \"verify-full\" with sslrootcert, and backend to TCP addresses";
+        section.reader.refuse_with(&spot, message, help);
+    }
+    if backend.client_certificate.is_some() {
+        let spot = section.child("sslcert");
+        let message = "not used by auth = \"certificate\", which makes one for each user";
+        section
+            .reader
+            .refuse_with(&spot, message, "remove sslcert and sslkey");
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::auth::AuthSpec;
 use super::files::SourceFile;
 use super::project::{ProjectSpec, check_path};
 use super::reader::{Item, Reader};
@@ -213,13 +214,16 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<ClientCertificateSpe
     }
 }
 
-/// Watches the project's own CA and what it has revoked, if clients' certificates may be by it.
+/// Watches the project's own CA and what it has revoked, if certificates of clients may be by it, or
+/// of the gate are.
 pub(super) fn watch_project_ca(reader: &mut Reader<'_>, certs: &Path, spec: &ProjectSpec) {
     let cas = spec.client_certificate.cas();
-    if cas.is_some_and(|cas| cas.project) {
+    let signs = matches!(spec.auth, AuthSpec::Certificate);
+    if signs || cas.is_some_and(|cas| cas.project) {
         let certificate = Keystore::ca_certificate_in(certs, &spec.name);
-        let list = certificate.with_file_name("ca.crl");
-        let files = [&certificate, &list].map(|file| SourceFile::look(file));
+        let others = ["ca.key", "ca.crl"].map(|name| certificate.with_file_name(name));
+        let files = std::iter::once(&certificate).chain(&others);
+        let files: Vec<_> = files.map(|file| SourceFile::look(file)).collect();
         reader.files.extend(files);
     }
 }

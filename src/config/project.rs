@@ -131,8 +131,8 @@ impl<'c> Projects<'c> {
         let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
         let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
         let backend = backend::read(section, self.tcp);
-        let auth = auth::read(section, backend.as_ref());
         let client_certificate = client_certificate::read(section);
+        let auth = auth::read(section, backend.as_ref(), client_certificate.as_ref());
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(
             "max_sessions",

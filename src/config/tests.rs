@@ -12,6 +12,7 @@ use super::*;
 use crate::address::Host;
 use crate::gate::rule::{Source, Verdict};
 
+mod clients;
 mod refused;
 
 const MINIMAL: &str = r#"

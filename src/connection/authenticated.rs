@@ -18,8 +18,8 @@ use super::routed::{Proving, Routed};
 use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
 use crate::auth::query::AuthQuery;
-use crate::auth::terminated::Terminated;
-use crate::backend::Live;
+use crate::auth::terminated::{Terminated, Unanswerable};
+use crate::backend::{Live, certificate_alert};
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream, Control, Relay, relay};
@@ -184,7 +184,8 @@ impl Login {
             tokio::select! {
                 read = self.backend.read_buf(&mut self.from_backend) => {
                     match read {
-                        Ok(0) | Err(_) => return Err(self.backend_left()),
+                        Ok(0) => return Err(self.backend_left()),
+                        Err(error) => return Err(self.backend_broke(&error)),
                         Ok(_) => {}
                     }
                     if self.pass_to_client(keys, target).await? {
@@ -226,6 +227,10 @@ impl Login {
                     self.cancel = Some(keys.register(process_id, key, target.clone()));
                 }
                 Event::Ready => is_ready = true,
+                Event::AskedInVain => {
+                    let asked = Unanswerable::CertificateOnly;
+                    return Err(Refusal::BackendUnanswerable(asked));
+                }
             }
             self.amid_message = true;
             self.client
@@ -281,6 +286,16 @@ impl Login {
         match self.passthrough.error() {
             Some(_) => self.backend_left(),
             None => Refusal::ClientGone,
+        }
+    }
+
+    /// A certificate of ours that the backend refuses is told by an alert, behind the handshake.
+    fn backend_broke(&self, error: &io::Error) -> Refusal {
+        match (self.passthrough.error(), certificate_alert(error)) {
+            (None, Some(alert)) => {
+                Refusal::BackendUnanswerable(Unanswerable::CertificateRefused(alert))
+            }
+            (Some(_), _) | (None, None) => self.backend_left(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout_at;
 
@@ -12,15 +13,15 @@ use super::admitted::Admission;
 use super::facts::Facts;
 use super::identified::Identified;
 use super::refused::{Channel, Refused};
-use crate::auth::certificate::Identification;
+use crate::auth::certificate::{CertificateRefused, Identification};
 use crate::auth::passthrough::{ChannelBinding, Passthrough};
 use crate::auth::query::AuthQuery;
 use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
-use crate::backend::{Connected, Hello, Live, Reached};
+use crate::backend::{ClientIdentity, Connected, Hello, Live, Reached};
 use crate::pki::tls_server_end_point;
 use crate::project::{Auth, Project};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream};
 use crate::wire::startup::StartupMessage;
 
@@ -73,9 +74,13 @@ impl Identified {
             facts.backend = Some(lone.addr().clone());
         }
         let begun = Instant::now();
+        let minted = match mint(&admission.project.auth, &who) {
+            Ok(minted) => minted,
+            Err(refusal) => return Err(refuse(client, refusal)),
+        };
         let hello = Hello {
             startup: startup.raw(),
-            identity: None,
+            identity: minted.as_ref(),
         };
         let connected = match timeout_at(deadline, backend.connect(hello)).await {
             Ok(Ok(connected)) => connected,
@@ -103,6 +108,20 @@ impl Identified {
     }
 }
 
+/// The certificate by which the gate logs in to the backend in the client's name, where it does so.
+fn mint(auth: &Auth, who: &Identification) -> Result<Option<ClientIdentity>, Refusal> {
+    let minter = match auth {
+        Auth::Certificate(minter) => minter,
+        Auth::Passthrough | Auth::Scram(_) | Auth::Query(_) | Auth::Password => return Ok(None),
+    };
+    let user = who.proven_user();
+    let user = user.ok_or(Refusal::ClientCertificate(CertificateRefused::Missing))?;
+    let minted = minter.mint(user, Timestamp::now());
+    minted
+        .map(Some)
+        .map_err(|error| Refusal::NoCertificate(Trouble::new(error)))
+}
+
 /// Settles how the login is to go, by the project's wish and by the leaves that both legs show.
 fn prove(
     project: &Project,
@@ -120,10 +139,11 @@ fn prove(
         }
         Auth::Query(_) => Demand::Sought(offer(served)),
         Auth::Password => Demand::Password,
+        Auth::Certificate(_) => return Proving::ToBackend(Passthrough::certified()),
     };
     let query = match &project.auth {
         Auth::Query(query) => Some(Arc::clone(query)),
-        Auth::Passthrough | Auth::Scram(_) | Auth::Password => None,
+        Auth::Passthrough | Auth::Scram(_) | Auth::Password | Auth::Certificate(_) => None,
     };
     let leg = BackendLeg {
         binding: backend_binding(connected),

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backend::{BackendError, backend};
 use super::clients::client_certificates;
-use crate::auth::certificate::ClientCertificates;
+use crate::auth::certificate::{ClientCertificates, Minter};
 use crate::auth::query::AuthQuery;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
@@ -272,6 +272,11 @@ impl Builder {
             }
             (AuthSpec::Passthrough, _) => Ok(Auth::Passthrough),
             (AuthSpec::Password, _) => Ok(Auth::Password),
+            (AuthSpec::Certificate, _) => {
+                let store = self.certificates.keystore().project(&spec.name);
+                let issuer = store.client_issuer(Timestamp::now())?;
+                Ok(Auth::Certificate(Minter::new(issuer)))
+            }
             (AuthSpec::Scram(list), _) => {
                 let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
                 Ok(Auth::Scram(Verifiers::new(Arc::clone(list), &seed)))

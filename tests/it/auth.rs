@@ -1,7 +1,8 @@
-//! Who proves what to whom: `auth = "passthrough"`, `"scram"` and `"password"`, with real clients at
-//! real servers (T19, T20, T21, T29, T34).
+//! Who proves what to whom: `auth = "passthrough"`, `"scram"`, `"password"` and `"certificate"`, with
+//! real clients at real servers (T19, T20, T21, T29, T34).
 
 mod cells;
+mod certificate;
 mod hostile;
 mod query;
 mod site;

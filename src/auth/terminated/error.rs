@@ -40,9 +40,31 @@ pub enum Unanswerable {
     /// A password that could be read or guessed, on a leg that somebody could be in the middle of.
     #[error("the database server asks for {0}, which is given only over TLS that is verified")]
     Unverified(Method),
+    /// Any proof, where the gate has shown the certificate that is to be all of it.
+    #[error("the database server does not take the gate's certificate for the user's proof")]
+    CertificateOnly,
+    /// It has ended TLS because of the gate's certificate, by the alert of this name.
+    #[error("the database server refuses the gate's certificate ({0})")]
+    CertificateRefused(&'static str),
     /// Kerberos, GSSAPI, SSPI, or mechanisms of SASL that are not SCRAM-SHA-256.
     #[error("the database server asks for a kind of authentication that the gate doesn't know")]
     Unknown,
+}
+
+impl Unanswerable {
+    /// What to do about it; none if that depends on more than what was asked for.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::CertificateOnly => Some(
+                "In the database server's pg_hba.conf, above the lines that match as well: hostssl all all GATE_ADDRESS/32 cert; with ssl_ca_file in postgresql.conf naming the project's ca.crt.",
+            ),
+            Self::CertificateRefused(_) => Some(
+                "In the database server's postgresql.conf, ssl_ca_file must name a file with the CA of the gate's certificate: for auth = \"certificate\" the project's ca.crt, and of two CAs in it both.",
+            ),
+            Self::KeysOnly(_) | Self::Unverified(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// A way of asking for a password.
