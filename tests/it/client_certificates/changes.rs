@@ -66,6 +66,35 @@ fn t27_a_revoked_certificates_session_is_cut_and_named_and_the_others_stay() {
 }
 
 #[test]
+fn t27_portcullis_ca_revoke_cuts_the_sessions_of_that_certificate_and_the_others_stay() {
+    let backend = FakeBackend::welcoming();
+    let project = Project::new("acme", &backend.url()).text("client_certificate", "required");
+    let gate = Gate::start(&[project]);
+    let issued = |name: &str| {
+        // Who logs in is alice in these tests; each certificate has a folder of its own.
+        let out = gate.directory().join(name);
+        fs::create_dir(&out).unwrap();
+        let ran = gate.ca(&["issue", "acme", "--client", "alice", "--out", name]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let read = |file| fs::read_to_string(out.join(file)).unwrap();
+        ClientLeaf {
+            chain: read("alice.crt"),
+            key: read("alice.key"),
+        }
+    };
+    let (lost, kept) = (issued("lost"), issued("kept"));
+    let client = session(&gate, Some(&lost));
+    let mut other = session(&gate, Some(&kept));
+    let shown = gate.ca(&["show", "acme", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    let serial = shown["issued"][0]["serial"].as_str().unwrap();
+    let ran = gate.ca(&["revoke", "acme", serial]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    is_cut(client, "is revoked");
+    other.is_alive();
+}
+
+#[test]
 fn t27_a_ca_that_is_trusted_no_longer_cuts_and_its_renewal_does_not() {
     let (ca, other) = (ClientCa::new("clients"), ClientCa::new("others"));
     let backend = FakeBackend::welcoming();
