@@ -91,7 +91,9 @@ fn the_process_wide_deny_list_takes_rules_and_files_and_says_which_entry_it_was(
 #[test]
 fn an_entry_of_the_deny_list_that_expires_turns_nobody_away_without_a_reload() {
     let backend = FakeBackend::welcoming();
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    // To the millisecond, as it is written below.
+    let soon = jiff::Timestamp::now().as_millisecond() + 2_000;
+    let soon = jiff::Timestamp::from_millisecond(soon).unwrap();
     let entry = format!("deny = [{{ source = \"127.0.0.1\", expires = {soon:.3} }}]");
     let gate = Gate::with(&deny(&backend, &entry));
     assert_eq!(Raw::connect(gate.addr()).until_closed(), b"");
