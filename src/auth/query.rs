@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::scram::{Iterations, MockSecret, Verifier, VerifierError};
 use super::terminated::Shown;
+use crate::address::BackendAddr;
 use crate::backend::Endpoint;
 use cache::{Cache, Entry};
 use service::Service;
@@ -76,7 +77,8 @@ pub struct AuthQuery {
 struct Turn {
     /// Open only while somebody waits for it.
     service: Option<Service>,
-    failure: Option<(Instant, QueryError)>,
+    /// The last one, by where it was.
+    failure: Option<(BackendAddr, Instant, QueryError)>,
 }
 
 /// Why there is no answer; for the operator.
@@ -159,7 +161,8 @@ impl AuthQuery {
             return Ok(entry);
         }
         // What failed while this login waited would fail again, and others wait behind it.
-        if let Some((at, error)) = &turn.failure
+        if let Some((addr, at, error)) = &turn.failure
+            && addr == endpoint.addr()
             && *at > came
         {
             return Err(error.clone());
@@ -178,8 +181,10 @@ impl AuthQuery {
                 }
                 Ok(self.cache.put(name, answer, shown))
             }
-            Ok(Err(error)) => Err(turn.failed(QueryError(error.to_string().into()))),
-            Err(_) => Err(turn.failed(late())),
+            Ok(Err(error)) => {
+                Err(turn.failed(endpoint.addr(), QueryError(error.to_string().into())))
+            }
+            Err(_) => Err(turn.failed(endpoint.addr(), late())),
         }
     }
 
@@ -202,8 +207,8 @@ impl AuthQuery {
 }
 
 impl Turn {
-    fn failed(&mut self, error: QueryError) -> QueryError {
-        self.failure = Some((Instant::now(), error.clone()));
+    fn failed(&mut self, addr: &BackendAddr, error: QueryError) -> QueryError {
+        self.failure = Some((addr.clone(), Instant::now(), error.clone()));
         error
     }
 }

@@ -175,6 +175,10 @@ async fn open(
 /// Reads until it is known whether the backend is ready for logins.
 async fn listen(stream: &mut BackendStream, heard: &mut BytesMut) -> io::Result<bool> {
     loop {
+        // More than any answer is; what it is, is for the login to refuse (T20).
+        if heard.len() > 2 * MAX_FIRST_ANSWER {
+            return Ok(true);
+        }
         if let Some(is_ready) = judge(heard) {
             return Ok(is_ready);
         }
@@ -188,6 +192,7 @@ async fn listen(stream: &mut BackendStream, heard: &mut BytesMut) -> io::Result<
 /// not a message is for the login to refuse.
 fn judge(heard: &BytesMut) -> Option<bool> {
     let mut unread = heard.clone();
+    let mut has_negotiated = false;
     loop {
         let message = match take_message(&mut unread, MAX_FIRST_ANSWER) {
             Ok(message) => message?,
@@ -195,7 +200,9 @@ fn judge(heard: &BytesMut) -> Option<bool> {
         };
         match BackendMessage::parse(&message) {
             // It comes before the refusal of a server that is not ready, too.
-            Ok(BackendMessage::NegotiateProtocolVersion) => {}
+            Ok(BackendMessage::NegotiateProtocolVersion) if !has_negotiated => {
+                has_negotiated = true;
+            }
             Ok(BackendMessage::ErrorResponse(fields)) => {
                 return Some(fields.sqlstate() != Some(CANNOT_CONNECT_NOW));
             }
@@ -203,6 +210,7 @@ fn judge(heard: &BytesMut) -> Option<bool> {
                 BackendMessage::Authentication(_)
                 | BackendMessage::BackendKeyData { .. }
                 | BackendMessage::ReadyForQuery(_)
+                | BackendMessage::NegotiateProtocolVersion
                 | BackendMessage::Other,
             )
             | Err(_) => return Some(true),

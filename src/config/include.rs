@@ -199,6 +199,11 @@ impl Config {
     /// Everything that is wrong with it.
     pub fn read_included(&self, path: &Path) -> Result<Included, ConfigErrors> {
         let file = SourceFile::look(path);
+        // Reading a pipe would wait for its writer, and with it every change of anything.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let why = "it is not a regular file";
+            return Err(super::unreadable(path, &why, vec![file]));
+        }
         match read_text(path, MAX_FILE) {
             Ok(text) => self.read_included_text(path, &text, vec![file]),
             Err(error) => Err(super::unreadable(path, &error, vec![file])),
@@ -226,6 +231,12 @@ impl Config {
         let projects: Option<Vec<_>> = projects.into_iter().collect();
         for spec in projects.iter().flatten() {
             watch_keystore(&mut reader, &self.certs, spec);
+        }
+        // A file that an editor has emptied and not yet written must not pass for the wish to remove
+        // its projects (T25).
+        if projects.as_ref().is_some_and(Vec::is_empty) && reader.problems.is_empty() {
+            let why = "no project is defined in it; to remove its projects, delete the file";
+            return Err(super::unreadable(path, &why, reader.files));
         }
         match projects {
             Some(projects) if reader.problems.is_empty() => Ok(Included {

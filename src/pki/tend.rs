@@ -48,11 +48,12 @@ impl ProjectKeystore {
     /// # Errors
     /// A file that can't be read or written, or unsealed.
     pub fn tend(&self, now: Timestamp) -> Result<Tended, PkiError> {
-        let sealed = self.reseal()?;
-        let lists_renewed = self.renew_crls(now)?;
+        // A key that can't be sealed must not keep the lists from being renewed, which would in time
+        // shut out everybody.
+        let (sealed, lists_renewed) = (self.reseal(), self.renew_crls(now));
         Ok(Tended {
-            sealed,
-            lists_renewed,
+            sealed: sealed?,
+            lists_renewed: lists_renewed?,
         })
     }
 

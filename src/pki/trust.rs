@@ -186,6 +186,13 @@ impl ClientTrust {
             Distrust::from_webpki(error)
         })?;
         let identity = TrustedClient::read(shown.leaf, &path).ok_or_else(Distrust::unreadable)?;
+        // webpki asks the first list of an issuer alone, and passes over those that are not made for
+        // the certificate's distribution points; a serial number that any list has counts here.
+        if identity.links.iter().any(|link| self.has_revoked(link)) {
+            return Err(Distrust::Revoked {
+                serial: identity.serial.clone(),
+            });
+        }
         if self.revocations.are_stale(&identity.links, now) {
             return Err(Distrust::StaleRevocations);
         }
@@ -220,14 +227,32 @@ fn add_roots(
     path: &std::path::Path,
     certificates: Vec<CertificateDer<'static>>,
 ) -> Result<(), PkiError> {
+    let bad = |what| PkiError::BadCertificate {
+        path: path.to_owned(),
+        what,
+    };
     for (certificate, position) in certificates.into_iter().zip(1..) {
+        // A root is trusted without a look at what it may do, so a leaf among them could sign others.
+        if !is_ca(&certificate) {
+            return Err(bad(format!("certificate {position} in it is not a CA's")));
+        }
         let added = roots.add(certificate);
-        added.map_err(|error| PkiError::BadCertificate {
-            path: path.to_owned(),
-            what: format!("certificate {position} in it can't be a CA's: {error}"),
+        added.map_err(|error| {
+            bad(format!(
+                "certificate {position} in it can't be a CA's: {error}"
+            ))
         })?;
     }
     Ok(())
+}
+
+/// Whether it may sign certificates (RFC 5280 sections 4.2.1.3 and 4.2.1.9).
+fn is_ca(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, read)| {
+        let usage = read.key_usage();
+        let may_sign = usage.is_ok_and(|usage| usage.is_none_or(|it| it.value.key_cert_sign()));
+        read.is_ca() && may_sign
+    })
 }
 
 fn fingerprint(anchor: &TrustAnchor<'_>) -> Fingerprint {
@@ -316,9 +341,13 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Box<[Box<str>]> {
     let names = extension.iter().flat_map(|san| &san.value.general_names);
     names
         .filter_map(|name| match name {
-            GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            // Each in the form of its kind alone: what constrains a CA to names of one kind says
+            // nothing of the others.
+            GeneralName::DNSName(text) if !text.contains(['@', ':', '/']) => Some(Box::from(*text)),
+            GeneralName::RFC822Name(text) if text.contains('@') && !text.contains(':') => {
                 Some(Box::from(*text))
             }
+            GeneralName::URI(text) if text.contains(':') => Some(Box::from(*text)),
             _ => None,
         })
         .collect()

@@ -132,6 +132,34 @@ fn t25_a_directory_that_is_not_there_or_empty_is_an_error() {
 }
 
 #[test]
+fn t25_an_included_file_that_was_emptied_is_an_error_and_removes_nothing() {
+    let acme = project("acme", "a.example");
+    for empty in ["", "# to be written\n"] {
+        let text = errors(&[
+            ("proxy.toml", MAIN),
+            ("projects.d/acme.toml", &acme),
+            ("projects.d/globex.toml", empty),
+        ]);
+        assert!(
+            text.contains("globex.toml: no project is defined in it"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_waited_for() {
+    let acme = project("acme", "a.example");
+    let directory = directory(&[("proxy.toml", MAIN), ("projects.d/acme.toml", &acme)]);
+    std::fs::create_dir(directory.path().join("projects.d/pipe.toml")).unwrap();
+    let error = load(&directory).unwrap_err().to_string();
+    assert!(
+        error.contains("pipe.toml: it is not a regular file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_pattern_that_could_match_more_than_meant_is_refused() {
     for bad in ["*/acme.toml", "projects.d/*", "projects.d/*.*.toml", "/"] {
         let text = errors(&[("proxy.toml", &MAIN.replace("projects.d/*.toml", bad))]);

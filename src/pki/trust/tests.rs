@@ -170,6 +170,55 @@ fn a_revoked_certificate_is_not_trusted_nor_any_longer_if_it_was() {
 }
 
 #[test]
+fn a_serial_number_on_any_list_of_the_issuers_is_revoked() {
+    let authority = Authority::new();
+    let leaf = authority.leaf(|_| ());
+    let list = authority.directory.path().join("ca.crl");
+    authority.revoke(&[8], at(1));
+    let older = std::fs::read(&list).unwrap();
+    let cas = authority.revoke(&[8, 7], at(1));
+    let newer = std::fs::read(&list).unwrap();
+    for both in [[&older[..], &newer].concat(), [&newer[..], &older].concat()] {
+        std::fs::write(&list, both).unwrap();
+        let serial = "07".into();
+        assert_eq!(verify(&cas, &leaf), Err(Distrust::Revoked { serial }));
+    }
+}
+
+#[test]
+fn a_leaf_in_the_file_of_cas_is_refused_as_it_could_sign_others() {
+    let authority = Authority::new();
+    let file = authority.directory.path().join("ca.crt");
+    let leaf = authority.issuer.key().serialize_pem();
+    let leaf = CertificateParams::default()
+        .self_signed(&KeyPair::from_pem(&leaf).unwrap())
+        .unwrap();
+    let chain = std::fs::read_to_string(&file).unwrap() + &leaf.pem();
+    std::fs::write(&file, chain).unwrap();
+    let error = load(&authority.cas()).unwrap_err().to_string();
+    assert!(
+        error.contains("certificate 2 in it is not a CA's"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_counts_only_in_the_form_of_its_kind() {
+    let authority = Authority::new();
+    let leaf = authority.leaf(|params| {
+        params.subject_alt_names = vec![
+            SanType::URI("postgres@corp.example".try_into().unwrap()),
+            SanType::URI("postgres".try_into().unwrap()),
+            SanType::DnsName("ann.corp.example".try_into().unwrap()),
+            SanType::Rfc822Name("ann@corp.example".try_into().unwrap()),
+        ];
+    });
+    let identity = verify(&authority.cas(), &leaf).unwrap();
+    let names: Vec<_> = identity.alternative_names().collect();
+    assert_eq!(names, ["ann.corp.example", "ann@corp.example"]);
+}
+
+#[test]
 fn a_list_that_is_out_of_date_vouches_for_nobody_new() {
     let authority = Authority::new();
     let leaf = authority.leaf(|_| ());
