@@ -137,9 +137,13 @@ impl ProjectKeystore {
     pub fn revocation_list_der(
         &self,
     ) -> Result<Option<CertificateRevocationListDer<'static>>, PkiError> {
-        // The CA that signs comes first.
+        // By whose it is, not by its place: a switch that was interrupted leaves them in the old order.
         let lists = self.revocation_lists()?;
-        Ok(lists.into_iter().next().map(|list| list.der))
+        let Some(authorities) = self.authorities()? else {
+            return Ok(None);
+        };
+        let is_by = |list: &RevocationList| list.is_by(&authorities.signing);
+        Ok(lists.into_iter().find(is_by).map(|list| list.der))
     }
 
     /// The lists of all CAs, PEM; none while there is no list.

@@ -190,7 +190,7 @@ impl ClientTrust {
         // the certificate's distribution points; a serial number that any list has counts here.
         if identity.links.iter().any(|link| self.has_revoked(link)) {
             return Err(Distrust::Revoked {
-                serial: identity.serial.clone(),
+                serial: identity.serial,
             });
         }
         if self.revocations.are_stale(&identity.links, now) {

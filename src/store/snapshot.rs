@@ -217,6 +217,7 @@ impl Builder {
             serving,
             backend,
             clients,
+            has_same_backend: is_same,
         };
         Ok((parts, texts.collect()))
     }
@@ -231,7 +232,10 @@ impl Builder {
             serving,
             backend,
             clients,
+            has_same_backend,
         } = parts;
+        // What one server has answered must not count for another.
+        let auth_before = previous.filter(|_| has_same_backend);
         let rules = spec
             .rules
             .iter()
@@ -252,7 +256,7 @@ impl Builder {
                 refusal: spec.refusal,
             },
             backend,
-            auth: self.auth(spec, previous.map(|project| &project.auth))?,
+            auth: self.auth(spec, auth_before.map(|project| &project.auth))?,
             clients,
             serving,
             max_sessions: spec.max_sessions,
@@ -322,6 +326,8 @@ struct Parts {
     serving: Arc<Serving>,
     backend: Arc<Backend>,
     clients: ClientCertificates,
+    /// Whether the backend is configured as it was before.
+    has_same_backend: bool,
 }
 
 /// Makes a project's certificate, or looks whether it is still what it should be. Returns what is to

@@ -151,7 +151,7 @@ fn t25_an_included_file_that_was_emptied_is_an_error_and_removes_nothing() {
 fn what_is_no_regular_file_is_not_waited_for() {
     let acme = project("acme", "a.example");
     let directory = directory(&[("proxy.toml", MAIN), ("projects.d/acme.toml", &acme)]);
-    std::fs::create_dir(directory.path().join("projects.d/pipe.toml")).unwrap();
+    fs::create_dir(directory.path().join("projects.d/pipe.toml")).unwrap();
     let error = load(&directory).unwrap_err().to_string();
     assert!(
         error.contains("pipe.toml: it is not a regular file"),
