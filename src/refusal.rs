@@ -276,7 +276,7 @@ impl Refusal {
             return Fault::Gate;
         }
         if let Self::ClientCertificate(CertificateRefused::Distrusted {
-            why: Distrust::StaleRevocations,
+            why: Distrust::StaleRevocations | Distrust::NoRevocations,
             ..
         }) = self
         {

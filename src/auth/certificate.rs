@@ -157,6 +157,7 @@ impl CertificateRefused {
                 Distrust::WrongPurpose
                 | Distrust::OldVersion
                 | Distrust::StaleRevocations
+                | Distrust::NoRevocations
                 | Distrust::Unfit(_) => CertificateResult::Unfit,
             },
         }

@@ -164,10 +164,21 @@ pub enum PkiError {
     BadRequest(String),
     /// A revocation list that can't be read.
     #[error(
-        "{} is damaged: restore it from your copy. Moved away, nothing counts as revoked any more",
+        "{} is damaged: restore it from your copy. With this file and 'issued' moved away, nothing counts \
+         as revoked any more",
         path.display()
     )]
     BadRevocationList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A revocation list that must have been there.
+    #[error(
+        "{} is missing although certificates were issued, and with it what was revoked: restore it from \
+         your copy. With 'issued' moved away, too, nothing counts as revoked any more",
+        path.display()
+    )]
+    RevocationListMissing {
         /// The file.
         path: PathBuf,
     },

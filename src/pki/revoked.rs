@@ -113,11 +113,17 @@ impl ProjectKeystore {
     /// The lists that are kept, each CA's; none while nothing was ever issued to a client.
     ///
     /// # Errors
-    /// A file that can't be read, or that holds anything else.
+    /// A file that can't be read, or that holds anything else, or that is missing although something
+    /// was issued.
     pub fn revocation_lists(&self) -> Result<Vec<RevocationList>, PkiError> {
         let path = self.crl_file();
         let Some(text) = files::if_there(files::read_text(&path))? else {
-            return Ok(Vec::new());
+            // It is written before the first certificate is recorded: a file that is lost must not
+            // pass for one that says that nothing is revoked.
+            return match self.records()?.is_empty() {
+                true => Ok(Vec::new()),
+                false => Err(PkiError::RevocationListMissing { path }),
+            };
         };
         let bad = || PkiError::BadRevocationList { path: path.clone() };
         let lists = CertificateRevocationListDer::pem_slice_iter(text.as_bytes())

@@ -49,6 +49,8 @@ pub struct ClientTrust {
     cas: ClientCas,
     roots: RootCertStore,
     anchors: BTreeSet<Fingerprint>,
+    /// Those of them that are the project's own.
+    own: BTreeSet<Fingerprint>,
     revocations: Revocations,
 }
 
@@ -130,6 +132,8 @@ impl ClientTrust {
             add_roots(&mut roots, &path, certificates)?;
             revocations.take_up_our_own(&crls, &path)?;
         }
+        // The project's own CA has a list once it has issued anything, and needs none before.
+        let own = roots.roots.iter().map(fingerprint).collect();
         for path in &cas.files {
             add_roots(&mut roots, path, files::read_chain(path)?)?;
         }
@@ -144,6 +148,7 @@ impl ClientTrust {
             cas: cas.clone(),
             roots,
             anchors,
+            own,
             revocations,
         })
     }
@@ -192,6 +197,13 @@ impl ClientTrust {
             return Err(Distrust::Revoked {
                 serial: identity.serial,
             });
+        }
+        // As with PostgreSQL's ssl_crl_file: where lists are given, who is on none is not in the clear.
+        if !self.cas.crls.is_empty()
+            && !self.own.contains(&identity.anchor)
+            && !self.revocations.know_all(&identity.links)
+        {
+            return Err(Distrust::NoRevocations);
         }
         if self.revocations.are_stale(&identity.links, now) {
             return Err(Distrust::StaleRevocations);

@@ -145,3 +145,20 @@ fn t25_a_damaged_list_lets_nobody_in_and_is_named() {
         assert!(error.to_string().contains("ca.crl"), "{error}");
     }
 }
+
+#[test]
+fn t25_a_list_that_is_lost_lets_nobody_in_and_is_not_begun_anew() {
+    let fixture = Fixture::new();
+    assert!(fixture.store.revocation_lists().unwrap().is_empty());
+    fixture.issue("alice");
+    fs::remove_file(fixture.store.crl_file()).unwrap();
+    let error = fixture.store.client_roots(fixture.now).unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+    let name: ClientName = "bob".parse().unwrap();
+    let issued = fixture.store.issue_to_client(&name, MONTH, fixture.now);
+    assert!(matches!(
+        issued.unwrap_err(),
+        PkiError::RevocationListMissing { .. }
+    ));
+    assert!(!fixture.store.crl_file().exists());
+}

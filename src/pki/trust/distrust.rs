@@ -42,6 +42,10 @@ pub enum Distrust {
     /// The list that would say whether it is revoked is out of date.
     #[error("the list of revoked certificates of its CA is out of date")]
     StaleRevocations,
+    /// There are lists of revoked certificates of CAs in files, and none by its CA, or by one on the way
+    /// there.
+    #[error("there is no list of revoked certificates of its CA")]
+    NoRevocations,
     /// It is damaged, or breaks a rule of X.509.
     #[error("the client certificate can't be used: {0}")]
     Unfit(Box<str>),

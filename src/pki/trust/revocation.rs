@@ -41,7 +41,12 @@ impl Revocations {
             return Err(bad("it holds no PEM block X509 CRL".to_owned()));
         }
         for (der, position) in lists.iter().zip(1..) {
-            let list = List::read(der, next_update(der));
+            let unreadable = || {
+                bad(format!(
+                    "list {position} in it: its nextUpdate can't be read"
+                ))
+            };
+            let list = List::read(der, Some(next_update(der).ok_or_else(unreadable)?));
             self.0
                 .push(list.map_err(|error| bad(format!("list {position} in it: {error}")))?);
         }
@@ -82,6 +87,13 @@ impl Revocations {
             let mut lists = self.of(&link.issuer).peekable();
             lists.peek().is_some() && lists.all(is_over)
         })
+    }
+
+    /// Whether there is a list by the issuer of each of the certificates.
+    pub(super) fn know_all(&self, links: &[Link]) -> bool {
+        links
+            .iter()
+            .all(|link| self.of(&link.issuer).next().is_some())
     }
 
     fn of(&self, issuer: &[u8]) -> impl Iterator<Item = &List> {

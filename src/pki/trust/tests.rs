@@ -31,8 +31,12 @@ fn common_name(params: &mut CertificateParams, name: &str) {
 
 impl Authority {
     fn new() -> Self {
+        Self::named("clients")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
-        common_name(&mut params, "clients");
+        common_name(&mut params, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let directory = TempDir::new().unwrap();
@@ -183,6 +187,20 @@ fn a_serial_number_on_any_list_of_the_issuers_is_revoked() {
         let serial = "07".into();
         assert_eq!(verify(&cas, &leaf), Err(Distrust::Revoked { serial }));
     }
+}
+
+#[test]
+fn where_lists_are_given_a_ca_without_one_vouches_for_nobody() {
+    let (authority, other) = (Authority::new(), Authority::named("others"));
+    let leaf = authority.leaf(|_| ());
+    let others_list = ClientCas {
+        crls: other.revoke(&[8], at(1)).crls,
+        ..authority.cas()
+    };
+    let no_list = Err(Distrust::NoRevocations);
+    assert_eq!(verify(&others_list, &leaf), no_list);
+    assert!(verify(&authority.revoke(&[8], at(1)), &leaf).is_ok());
+    assert!(verify(&authority.cas(), &leaf).is_ok());
 }
 
 #[test]
