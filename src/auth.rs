@@ -4,6 +4,7 @@
 pub mod certificate;
 pub mod md5;
 pub mod passthrough;
+pub mod proof;
 pub mod query;
 pub mod scram;
 pub mod terminated;

@@ -154,7 +154,7 @@ impl AuthQuery {
         endpoint: &Endpoint,
     ) -> Result<Entry, QueryError> {
         let came = Instant::now();
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Waiting::new(self);
         let mut turn = self.turn.lock().await;
         // Who had the turn before may have asked the same.
         if let Some(entry) = self.cache.get(name, shown) {
@@ -213,19 +213,25 @@ impl Turn {
     }
 }
 
-/// Counts those who wait for an answer.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts those who wait for an answer. The last one to go, for whatever reason, closes the connection
+/// that was kept for it.
+struct Waiting<'a>(&'a AuthQuery);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn new(query: &'a AuthQuery) -> Self {
+        query.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(query)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Self(query) = self;
+        let is_last = query.waiting.fetch_sub(1, Ordering::AcqRel) == 1;
+        // Who has the turn now came later, and goes later.
+        if is_last && let Ok(mut turn) = query.turn.try_lock() {
+            turn.service = None;
+        }
     }
 }
 

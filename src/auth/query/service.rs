@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Account;
 use crate::address::BackendAddr;
+use crate::auth::proof::{self, Unmade};
 use crate::auth::scram::ClientBinding;
 use crate::auth::terminated::{BackendLeg, Demand, LoginError, Terminated, Then};
 use crate::backend::{BackendConnection, DialError, Endpoint};
@@ -42,6 +43,9 @@ pub enum ServiceError {
         /// By which error, or "unknown".
         sqlstate: String,
     },
+    /// Its proof could not be made.
+    #[error(transparent)]
+    Proof(#[from] Unmade),
     /// The connection broke.
     #[error("the connection of auth_user broke: {0}")]
     Io(#[from] std::io::Error),
@@ -124,11 +128,16 @@ impl Service {
 
     /// The same login as that of a user who tells the gate the password.
     async fn log_in(&mut self, account: &Account, leg: BackendLeg) -> Result<(), ServiceError> {
-        let mut login = Terminated::new(account.user.as_bytes(), Demand::Password, leg);
+        let login = Terminated::new(account.user.as_bytes(), Demand::Password, leg);
+        let mut login = Box::new(login);
         let mut then = Then::ReadBackend;
         loop {
             let step = match then {
-                Then::ReadBackend => login.backend_message(&self.message().await?)?,
+                Then::ReadBackend => {
+                    let (same, step) = proof::take(login, self.message().await?).await?;
+                    login = same;
+                    step?
+                }
                 Then::ReadClient { max } => {
                     login.client_message(&password(&account.password, max)?)?
                 }

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Login, MAX_LOGIN_MESSAGE};
+use crate::auth::proof;
 use crate::auth::query::{AuthQuery, Found};
 use crate::auth::scram::{ScramServerError, VerifierError};
 use crate::auth::terminated::{LoginError, Shown, Step, Terminated, Then};
@@ -10,10 +11,6 @@ use crate::backend::Endpoint;
 use crate::refusal::{Refusal, Trouble};
 use crate::wire::message::{Message, take_message};
 use crate::wire::secret::SecretMessage;
-
-/// The most iterations of PBKDF2 that are done on a worker's own thread, about two milliseconds:
-/// any more would keep the worker's other connections waiting.
-const MAX_ITERATIONS_INLINE: u32 = 10_000;
 
 /// Who looks verifiers up, and where.
 #[derive(Clone, Copy)]
@@ -38,7 +35,9 @@ impl Login {
             let step = match then {
                 Then::ReadBackend => {
                     let message = self.backend_message().await?;
-                    let (same, step) = take(login, message).await?;
+                    let (same, step) = proof::take(login, message)
+                        .await
+                        .map_err(|error| Refusal::BackendViolation(Trouble::new(error)))?;
                     login = same;
                     step
                 }
@@ -137,21 +136,4 @@ fn refusal(
         },
         Some(_) | None => Refusal::from_login(error, &user),
     }
-}
-
-/// Has the login take a message of the backend, on a thread for long work if it is long work.
-async fn take(
-    mut login: Box<Terminated>,
-    message: Message,
-) -> Result<(Box<Terminated>, Result<Step, LoginError>), Refusal> {
-    let iterations = login.work(&message);
-    let work = move || {
-        let step = login.backend_message(&message);
-        (login, step)
-    };
-    if iterations <= MAX_ITERATIONS_INLINE {
-        return Ok(work());
-    }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Refusal::BackendViolation(Trouble::new("the proof could not be made")))
 }

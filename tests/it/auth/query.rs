@@ -7,7 +7,7 @@ use super::site::{by_query, may_ask, socket};
 use crate::support::clients::{Client, conninfo};
 use crate::support::gate::{Gate, Project, Settings, directory_of, text};
 use crate::support::message::alice;
-use crate::support::postgres::{PASSWORD, Server};
+use crate::support::postgres::{PASSWORD, Server, wait_for};
 
 /// A gate that asks `cluster`, with some keys of its own.
 fn asking(cluster: &Cluster, keys: &[(&str, &str)]) -> Gate {
@@ -131,6 +131,21 @@ fn an_answer_is_kept_and_asked_for_once() {
     let log = cluster.log().unwrap();
     let asked = log.matches("connection authorized: user=gate").count();
     assert_eq!(asked, 1, "{log}");
+}
+
+#[test]
+fn once_nobody_waits_for_an_answer_no_connection_of_the_service_account_is_left() {
+    let cluster = Server::System.plain();
+    may_ask(&cluster);
+    let gate = asking(&cluster, &[("auth_query_cache", "1h")]);
+    let at_once: Vec<_> = (0..8)
+        .map(|_| login(&gate, "alice", PASSWORD).start())
+        .collect();
+    for client in at_once {
+        assert!(client.finish().succeeded);
+    }
+    let left = "select count(*) from pg_stat_activity where usename = 'gate'";
+    wait_for(&cluster, left, "0");
 }
 
 #[test]
