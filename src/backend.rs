@@ -108,12 +108,17 @@ impl Backend {
 
     /// Connects to the first address that will have us, and sends it the StartupMessage. An address
     /// that can't be had, or that says 57P03 before anything else, is set aside for a while, and the
-    /// next one is tried.
+    /// next one is tried. Each has its connect timeout, and no more than its share of the time up to
+    /// `deadline` when others are left: one that stays silent must not cost them theirs.
     ///
     /// # Errors
-    /// What came of each address, if none of them was to be had.
-    pub async fn connect(&self, hello: Hello<'_>) -> Result<Connected, Unavailable> {
-        connect::connect(self, hello).await
+    /// What came of each address, if none of them was to be had until then.
+    pub async fn connect(
+        &self,
+        hello: Hello<'_>,
+        deadline: Instant,
+    ) -> Result<Connected, Unavailable> {
+        connect::connect(self, hello, deadline).await
     }
 
     /// Those to try, in this order: the addresses in good standing as `balance` has it, and last, of

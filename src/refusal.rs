@@ -227,6 +227,9 @@ impl Refusal {
     /// The refusal of a client for whom no address of a backend can be had.
     #[must_use]
     pub fn from_unavailable(error: &Unavailable) -> Self {
+        if error.is_out_of_time() {
+            return Self::LoginTimedOut;
+        }
         let trouble = Trouble::new(error);
         if error.is_tls() {
             Self::BackendTls(trouble)

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
@@ -19,6 +20,10 @@ const CANNOT_CONNECT_NOW: &str = "57P03";
 
 /// The longest first answer that is looked into, in bytes.
 const MAX_FIRST_ANSWER: usize = 16 * 1024;
+
+/// The shortest time within which an address that stays silent is taken for one that is down: less, and
+/// it may be that nobody could have answered.
+const FAIR: Duration = Duration::from_secs(1);
 
 /// What a backend is greeted with.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +61,12 @@ impl Unavailable {
     pub fn is_tls(&self) -> bool {
         self.0.iter().all(DialError::is_tls)
     }
+
+    /// Whether nothing was found out about any of them, for the login had no time left.
+    #[must_use]
+    pub fn is_out_of_time(&self) -> bool {
+        self.0.iter().all(DialError::is_hurried)
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -79,21 +90,69 @@ impl Connected {
     }
 }
 
+/// How long one address may take, and from when.
+#[derive(Clone, Copy)]
+struct Attempt {
+    began: Instant,
+    within: Duration,
+    /// Whether silence for that long tells something about the address.
+    is_fair: bool,
+}
+
+impl Attempt {
+    /// An attempt that leaves their share of the time up to `deadline` to so many `others`.
+    fn new(endpoint: &Endpoint, deadline: Instant, others: usize) -> Self {
+        let began = Instant::now();
+        let shares = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+        let share = deadline.saturating_duration_since(began) / shares;
+        Self {
+            began,
+            within: endpoint.connect_timeout.min(share),
+            is_fair: share >= endpoint.connect_timeout.min(FAIR),
+        }
+    }
+
+    /// The failure as it is to be told of an address that had this long.
+    fn judge(self, error: DialError) -> DialError {
+        match (self.is_fair, error) {
+            (
+                false,
+                DialError::Timeout {
+                    addr,
+                    doing,
+                    within,
+                },
+            ) => DialError::Hurried {
+                addr,
+                doing,
+                within,
+            },
+            (_, error) => error,
+        }
+    }
+}
+
 /// See [`Backend::connect`].
-pub(super) async fn connect(backend: &Backend, hello: Hello<'_>) -> Result<Connected, Unavailable> {
+pub(super) async fn connect(
+    backend: &Backend,
+    hello: Hello<'_>,
+    deadline: Instant,
+) -> Result<Connected, Unavailable> {
     let candidates = backend.candidates();
     let has_others = backend.endpoints().len() > 1;
     let mut failures = Vec::new();
     let count = candidates.len();
     for (endpoint, left) in candidates.into_iter().zip((0..count).rev()) {
-        let began = Instant::now();
+        let attempt = Attempt::new(&endpoint, deadline, left);
         // Counted before it is tried, so that those who come at once don't all go to one address.
         let live = endpoint.enter();
-        let opened = open(&endpoint, hello, has_others).await;
-        let (opened, is_ready) = match opened {
+        let opened = open(&endpoint, attempt, (hello, has_others)).await;
+        let (opened, is_ready) = match opened.map_err(|error| attempt.judge(error)) {
             Ok(opened) => opened,
             Err(error) => {
-                endpoint.standing.failed(began, Instant::now());
+                if !error.is_hurried() {
+                    endpoint.standing.failed(attempt.began, Instant::now());
+                }
                 failures.push(error);
                 continue;
             }
@@ -101,7 +160,7 @@ pub(super) async fn connect(backend: &Backend, hello: Hello<'_>) -> Result<Conne
         if is_ready {
             endpoint.standing.succeeded();
         } else {
-            endpoint.standing.failed(began, Instant::now());
+            endpoint.standing.failed(attempt.began, Instant::now());
             if left > 0 {
                 let peer = opened.reached.peer;
                 failures.push(DialError::NotReady { peer });
@@ -133,11 +192,10 @@ struct Opened {
 /// but 57P03.
 async fn open(
     endpoint: &Arc<Endpoint>,
-    hello: Hello<'_>,
-    listens: bool,
+    attempt: Attempt,
+    (hello, listens): (Hello<'_>, bool),
 ) -> Result<(Opened, bool), DialError> {
-    let deadline = Instant::now() + endpoint.connect_timeout;
-    let connection = endpoint.dial(hello.identity).await?;
+    let connection = endpoint.dial_within(attempt.within, hello.identity).await?;
     let mut opened = Opened {
         stream: connection.stream,
         heard: BytesMut::new(),
@@ -157,7 +215,7 @@ async fn open(
             Ok(true)
         }
     };
-    match timeout_at(deadline, answered).await {
+    match timeout_at(attempt.began + attempt.within, answered).await {
         Ok(Ok(is_ready)) => Ok((opened, is_ready)),
         Ok(Err(source)) => Err(DialError::Ended {
             peer: opened.reached.peer,
@@ -167,7 +225,7 @@ async fn open(
         Err(_) => Err(DialError::Timeout {
             addr: endpoint.addr().clone(),
             doing: "its answer to StartupMessage",
-            within: endpoint.connect_timeout,
+            within: attempt.within,
         }),
     }
 }

@@ -28,10 +28,11 @@ const ALPN: &[u8] = b"postgresql";
 /// See [`Endpoint::dial`], and [`Endpoint::dial_again`] for `peer`.
 pub(super) async fn dial(
     endpoint: &Endpoint,
+    within: Duration,
     identity: Option<&ClientIdentity>,
     peer: Option<&BackendPeer>,
 ) -> Result<BackendConnection, DialError> {
-    let patience = Patience::of(endpoint);
+    let patience = Patience::of(endpoint, within);
     let (stream, peer) = match &endpoint.way {
         Way::Unix { socket } => connect_unix(socket, &patience).await?,
         Way::Tcp { host, port, tls } => {
@@ -66,8 +67,7 @@ struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    fn of(endpoint: &'a Endpoint) -> Self {
-        let within = endpoint.connect_timeout;
+    fn of(endpoint: &'a Endpoint, within: Duration) -> Self {
         Self {
             addr: endpoint.addr(),
             tcp: endpoint.tcp,

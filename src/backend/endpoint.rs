@@ -125,7 +125,16 @@ impl Endpoint {
         &self,
         identity: Option<&ClientIdentity>,
     ) -> Result<BackendConnection, DialError> {
-        dial::dial(self, identity, None).await
+        self.dial_within(self.connect_timeout, identity).await
+    }
+
+    /// The same, with another timeout than its own.
+    pub(super) async fn dial_within(
+        &self,
+        within: Duration,
+        identity: Option<&ClientIdentity>,
+    ) -> Result<BackendConnection, DialError> {
+        dial::dial(self, within, identity, None).await
     }
 
     /// Connects to the address that an earlier [`Self::dial`] reached, with the same TLS: where a
@@ -138,7 +147,7 @@ impl Endpoint {
         peer: &BackendPeer,
         identity: Option<&ClientIdentity>,
     ) -> Result<BackendConnection, DialError> {
-        dial::dial(self, identity, Some(peer)).await
+        dial::dial(self, self.connect_timeout, identity, Some(peer)).await
     }
 }
 

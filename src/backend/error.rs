@@ -98,6 +98,18 @@ pub enum DialError {
         /// How long was waited in all.
         within: Duration,
     },
+    /// It did not do its part in less time than that takes some: the login had no more.
+    #[error(
+        "{addr} did not finish {doing} in the {within:?} that were left to it of the login's time"
+    )]
+    Hurried {
+        /// The backend.
+        addr: BackendAddr,
+        /// What was waited for.
+        doing: &'static str,
+        /// How long was waited in all.
+        within: Duration,
+    },
     /// It closed or broke the connection instead of answering.
     #[error(
         "{peer} ended the connection instead of answering {instead_of}: {source}{}",
@@ -174,10 +186,17 @@ impl DialError {
             Self::Resolve { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::Hurried { .. }
             | Self::Ended { .. }
             | Self::NotReady { .. }
             | Self::Errored { .. } => false,
         }
+    }
+
+    /// Whether it says nothing about the backend, for there was no time.
+    #[must_use]
+    pub const fn is_hurried(&self) -> bool {
+        matches!(self, Self::Hurried { .. })
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout_at;
 
 use super::admitted::Admission;
 use super::facts::Facts;
@@ -82,10 +81,9 @@ impl Identified {
             startup: startup.raw(),
             identity: minted.as_ref(),
         };
-        let connected = match timeout_at(deadline, backend.connect(hello)).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return Err(refuse(client, Refusal::from_unavailable(&error))),
-            Err(_) => return Err(refuse(client, Refusal::LoginTimedOut)),
+        let connected = match backend.connect(hello, deadline).await {
+            Ok(connected) => connected,
+            Err(error) => return Err(refuse(client, Refusal::from_unavailable(&error))),
         };
         facts.connect = Some(begun.elapsed());
         facts.backend = Some(connected.reached.addr().clone());

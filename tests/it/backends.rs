@@ -57,6 +57,26 @@ fn t22_a_login_goes_on_to_the_next_address_when_one_is_gone_or_says_57p03() {
 }
 
 #[test]
+fn t6_an_address_that_never_answers_costs_no_login_where_another_does() {
+    let silent = FakeBackend::serving(|mut peer| {
+        peer.packet();
+        peer.rest().expect("the gate gives up");
+    });
+    let good = FakeBackend::welcoming();
+    // A login has less time than a single attempt to connect.
+    let settings = Settings::new(&[of(&[&silent.url(), &good.url()])]);
+    let gate = Gate::with(&settings.top("login_timeout = \"2s\""));
+    gate.connect("acme").login(&alice());
+    let opened = |line: &serde_json::Value| text(line, "message") == "session opened";
+    let line = gate.log().wait("a session", opened);
+    let passed_over = text(&line, "passed_over");
+    assert!(
+        passed_over.contains("did not finish its answer to StartupMessage"),
+        "{passed_over}"
+    );
+}
+
+#[test]
 fn t22_a_server_that_goes_is_followed_by_the_next_and_all_gone_is_57p03() {
     let (first, second) = (Server::System.plain(), Server::System.plain());
     let gate = Gate::start(&[of(&[&at(&first), &at(&second)])]);
