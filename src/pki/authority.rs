@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::certificate::Facts;
 use super::files::{self, Held, Readers};
 use super::issue::{self, Ca};
-use super::rotation::Stage;
+use super::rotation::{NEXT_KEY, OLD_KEY, Stage};
 use super::{PkiError, ProjectKeystore, sealed};
 
 /// What `ca.crt` and `ca.key` come to.
@@ -78,14 +78,7 @@ impl ProjectKeystore {
             }
         };
         let authorities = self.sort_out(key, bundle)?;
-        for (file, belongs_to) in [
-            ("ca-next.key", Stage::Announced),
-            ("ca-old.key", Stage::Switched),
-        ] {
-            if authorities.stage != belongs_to {
-                held.remove(&self.file(file))?;
-            }
-        }
+        self.sort_keys(held, authorities.stage)?;
         Ok(authorities)
     }
 
@@ -111,12 +104,9 @@ impl ProjectKeystore {
 
     /// The other CA of a rotation, able to sign.
     fn other_ca(&self, authorities: &Authorities) -> Result<Option<Ca>, PkiError> {
-        let Some(certificate) = &authorities.other else {
+        let (Some(certificate), Some(file)) = (&authorities.other, authorities.stage.other_key())
+        else {
             return Ok(None);
-        };
-        let file = match authorities.stage {
-            Stage::Settled | Stage::Announced => "ca-next.key",
-            Stage::Switched => "ca-old.key",
         };
         let key = self.ca_key(file)?.ok_or_else(|| PkiError::CaKeyMissing {
             key: self.file(file),
@@ -190,8 +180,9 @@ impl ProjectKeystore {
         let signing = self.ca_key("ca.key")?.ok_or_else(missing)?;
         let is_another =
             |key: &Zeroizing<KeyPair>| issue::public_key(key) != issue::public_key(&signing);
-        let old = self.ca_key("ca-old.key")?.filter(is_another);
-        let next = self.ca_key("ca-next.key")?.filter(is_another);
+        // A CA that is being dropped has its key in neither file, so it does not come back.
+        let old = self.ca_key(OLD_KEY)?.filter(is_another);
+        let next = self.ca_key(NEXT_KEY)?.filter(is_another);
         // A crash can leave a key of a step that was not taken, but not the keys of two.
         let next = next.filter(|_| old.is_none());
         let mut bundle = String::new();

@@ -87,6 +87,7 @@ impl Keystore {
 /// | `ca.crt` | the CA's certificate, to hand out as `sslrootcert`; during a rotation the other's, too | 0644 |
 /// | `ca.key` | the key of the CA that signs | 0600 |
 /// | `ca-next.key`, `ca-old.key` | the other's, during a rotation | 0600 |
+/// | `ca-gone.key` | the other's, while it is being dropped | 0600 |
 /// | `ca.crl` | what the CAs have revoked | 0644 |
 /// | `issued` | what they have issued to clients and backends | 0600 |
 /// | `server.crt` | the chain as it is sent: the leaf, then the CA's certificate | 0644 |
@@ -162,7 +163,7 @@ impl ProjectKeystore {
             return Err(PkiError::NoHosts);
         }
         if let Some(identity) = self.kept_identity(hosts, now)? {
-            self.tidy();
+            self.tidy(now);
             return Ok(identity);
         }
         let held = self.hold()?;
@@ -226,11 +227,13 @@ impl ProjectKeystore {
 
     /// Removes what a crash left, which may hold a key: now if nobody is in the way, else another
     /// time. Nothing depends on it.
-    fn tidy(&self) {
-        if files::unfinished(&self.folder).is_ok_and(|left| !left.is_empty())
+    fn tidy(&self, now: Timestamp) {
+        let is_unfinished = files::unfinished(&self.folder).is_ok_and(|left| !left.is_empty());
+        if (is_unfinished || self.has_stray_keys())
             && let Some(held) = Held::now(&self.folder)
         {
             held.tidy(&self.folder).ok();
+            self.authorities_by(&held, now).ok();
         }
     }
 

@@ -3,14 +3,16 @@
 
 use jiff::Timestamp;
 
+use super::rotation::{GONE_KEY, NEXT_KEY, OLD_KEY};
 use super::{Keystore, PkiError, ProjectKeystore, files, sealed};
 use crate::id::ProjectName;
 
 /// The files that are sealed where keys are.
-const PRIVATE: [&str; 5] = [
+const PRIVATE: [&str; 6] = [
     "ca.key",
-    "ca-next.key",
-    "ca-old.key",
+    NEXT_KEY,
+    OLD_KEY,
+    GONE_KEY,
     "server.key",
     "scram.seed",
 ];

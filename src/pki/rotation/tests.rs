@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -9,8 +8,10 @@ use crate::address::Host;
 use crate::pki::certificate::verify;
 use crate::pki::{Identity, Keystore};
 
+mod crashes;
+
 struct Fixture {
-    directory: TempDir,
+    _directory: TempDir,
     store: ProjectKeystore,
     now: Timestamp,
 }
@@ -22,7 +23,7 @@ impl Fixture {
         let store = keystore.project(&"acme".parse().unwrap());
         let now = Timestamp::now();
         let fixture = Self {
-            directory,
+            _directory: directory,
             store,
             now,
         };
@@ -173,71 +174,4 @@ fn certificates_of_clients_by_either_ca_are_trusted_until_the_old_one_is_retired
         assert_eq!(roots().contains(&old), trusted, "{step:?}");
         assert_eq!(roots(), fixture.bundle());
     }
-}
-
-/// Every state that a crash within a step can leave: some of the files as they were, some as they
-/// become, in the order in which they are written.
-#[test]
-fn a_crash_within_a_step_leaves_it_taken_or_not_and_the_leaf_trusted() {
-    let mut crashes = 0;
-    for (before, step, order) in [
-        (&[][..], Step::Announce, &["ca-next.key", "ca.crt"][..]),
-        (&[Step::Announce], Step::Switch, &["ca-old.key", "ca.key"]),
-        (
-            &[Step::Announce, Step::Switch],
-            Step::Undo,
-            &["ca-next.key", "ca.key"],
-        ),
-        (&[Step::Announce, Step::Switch], Step::Retire, &["ca.crt"]),
-        (&[Step::Announce], Step::Undo, &["ca.crt"]),
-    ] {
-        for written in 0..=order.len() {
-            let start = Fixture::new();
-            before.iter().for_each(|step| {
-                start.step(*step);
-            });
-            let kept = copy(&start);
-            start.step(step);
-            let done = copy(&start);
-            restore(&start, &kept);
-            for name in &order[..written] {
-                let (_, contents) = done
-                    .iter()
-                    .find(|(file, _)| file == name)
-                    .or_else(|| kept.iter().find(|(file, _)| file == name))
-                    .unwrap();
-                put(&start.store.file(name), contents);
-            }
-            let bundle = start.bundle();
-            assert!(start.is_trusted_with(&bundle), "{step:?} after {written}");
-            start.step(step);
-            assert!(start.is_trusted_with(&start.bundle()));
-            assert!(start.directory.path().exists());
-            crashes += 1;
-        }
-    }
-    assert_eq!(crashes, 13);
-}
-
-fn copy(fixture: &Fixture) -> Vec<(String, Vec<u8>)> {
-    let read = |name: String| {
-        let contents = fs::read(fixture.store.file(&name)).unwrap();
-        (name, contents)
-    };
-    fixture.names().into_iter().map(read).collect()
-}
-
-fn restore(fixture: &Fixture, files: &[(String, Vec<u8>)]) {
-    for name in fixture.names() {
-        fs::remove_file(fixture.store.file(&name)).unwrap();
-    }
-    for (name, contents) in files {
-        put(&fixture.store.file(name), contents);
-    }
-}
-
-fn put(path: &Path, contents: &[u8]) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::write(path, contents).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
