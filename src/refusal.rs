@@ -6,6 +6,8 @@
 
 mod login;
 mod reason;
+mod requested;
+mod trouble;
 
 use std::fmt;
 use std::io;
@@ -13,13 +15,14 @@ use std::io;
 use bytes::Bytes;
 
 pub use self::reason::{Fault, Reason};
-use crate::address::{ClientAddr, HostName};
+pub use self::requested::Requested;
+pub use self::trouble::Trouble;
+use crate::address::ClientAddr;
 use crate::auth::certificate::CertificateRefused;
 use crate::auth::scram::{ScramServerError, VerifierError};
 use crate::auth::terminated::Unanswerable;
 use crate::backend::{DialError, Unavailable};
 use crate::gate::limits::OverLimit;
-use crate::id::ProjectName;
 use crate::pki::Distrust;
 use crate::wire::ProtocolViolation;
 use crate::wire::encode::{self, FatalResponse};
@@ -117,38 +120,6 @@ pub enum Refusal {
     ClientGone,
     /// A CancelRequest whose key is nobody's; never answered (T9).
     UnknownCancelKey,
-}
-
-/// What a client asked for, in its own words: what these words led to is not the client's to
-/// learn (T29).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requested {
-    /// By server_name.
-    Host(HostName),
-    /// By `options`, or because the listener leads there.
-    Project(ProjectName),
-}
-
-/// Trouble with a backend, or of the gate's own. Its details are the operator's; the client reads a reference by which
-/// the operator finds them in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    reference: u32,
-    detail: String,
-}
-
-impl Trouble {
-    /// Trouble with a reference of its own.
-    #[must_use]
-    pub fn new(detail: impl fmt::Display) -> Self {
-        let mut reference = [0; 4];
-        // Should there be no randomness, every reference is 0: less help, but no harm.
-        let _filled = aws_lc_rs::rand::fill(&mut reference);
-        Self {
-            reference: u32::from_be_bytes(reference),
-            detail: detail.to_string(),
-        }
-    }
 }
 
 impl Refusal {
@@ -311,25 +282,24 @@ impl Refusal {
                 )
             }
             Self::TooMany(over) => over.to_string(),
-            Self::NoCertificate(Trouble { reference, .. }) => {
-                format!("the gate has no certificate for this project (reference {reference:08x})")
+            Self::NoCertificate(trouble) => {
+                format!("the gate has no certificate for this project {trouble}")
             }
             Self::ClientCertificate(refused) => refused.to_string(),
-            Self::BackendDown(Trouble { reference, .. }) => {
-                format!("the database server can't be reached (reference {reference:08x})")
+            Self::BackendDown(trouble) => {
+                format!("the database server can't be reached {trouble}")
             }
-            Self::BackendTls(Trouble { reference, .. })
-            | Self::BackendUnproved(Trouble { reference, .. }) => {
-                format!("the database server can't be trusted (reference {reference:08x})")
+            Self::BackendTls(trouble) | Self::BackendUnproved(trouble) => {
+                format!("the database server can't be trusted {trouble}")
             }
-            Self::BackendLost(Trouble { reference, .. }) => {
-                format!("the database server closed the connection (reference {reference:08x})")
+            Self::BackendLost(trouble) => {
+                format!("the database server closed the connection {trouble}")
             }
-            Self::BackendViolation(Trouble { reference, .. }) => {
-                format!("the database server broke the protocol (reference {reference:08x})")
+            Self::BackendViolation(trouble) => {
+                format!("the database server broke the protocol {trouble}")
             }
-            Self::AuthQuery(Trouble { reference, .. }) => {
-                format!("the password can't be checked now (reference {reference:08x})")
+            Self::AuthQuery(trouble) => {
+                format!("the password can't be checked now {trouble}")
             }
             Self::WrongPassword { user }
             | Self::StaleVerifier { user }
@@ -383,7 +353,7 @@ impl fmt::Display for Refusal {
             | Self::BackendLost(trouble)
             | Self::BackendViolation(trouble)
             | Self::AuthQuery(trouble)
-            | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail),
+            | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail()),
             Self::ClientCertificate(CertificateRefused::Distrusted { certificate, .. }) => {
                 write!(f, ": {certificate}")
             }
@@ -427,27 +397,6 @@ impl std::error::Error for Refusal {}
 impl From<ProtocolViolation> for Refusal {
     fn from(violation: ProtocolViolation) -> Self {
         Self::ProtocolViolation(violation)
-    }
-}
-
-impl From<HostName> for Requested {
-    fn from(host: HostName) -> Self {
-        Self::Host(host)
-    }
-}
-
-impl From<ProjectName> for Requested {
-    fn from(project: ProjectName) -> Self {
-        Self::Project(project)
-    }
-}
-
-impl fmt::Display for Requested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(host) => fmt::Display::fmt(host, f),
-            Self::Project(project) => fmt::Display::fmt(project, f),
-        }
     }
 }
 

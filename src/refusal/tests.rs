@@ -1,8 +1,10 @@
 use bytes::BytesMut;
 
 use super::*;
+use crate::address::HostName;
 use crate::auth::scram::VerifierError;
 use crate::auth::terminated::{LoginError, Method};
+use crate::id::ProjectName;
 use crate::wire::backend::{BackendMessage, ErrorFields};
 use crate::wire::message::take_message;
 
