@@ -16,24 +16,155 @@ pub(super) struct List {
 pub(super) enum Fate {
     /// It stays as it is.
     Keep,
-    /// This TOML takes its place.
+    /// This TOML takes its place, and is about the same: what is said beside it still holds.
     Set(String),
-    /// It goes; a line that it had to itself goes too, with a comment at its end.
+    /// This TOML takes its place, and is about something else.
+    Swap(String),
+    /// It goes.
     Remove,
 }
 
 /// The text with the elements changed as `fates` says, one for each.
+///
+/// With the elements of a line goes the line, if they had it to themselves, and in any case the comment
+/// at its end. Lines of comment right above go if they are about nothing else: if no element that stays
+/// follows without something between. Whoever put an element aside behind a `#` finds it again.
 pub(super) fn change(text: &str, list: &List, fates: &[Fate]) -> String {
+    let rows = Row::all(text, list);
+    let is_cut = |row: &Row| row.is_gone(fates) && row.is_alone(text, list);
     let mut cuts = Vec::new();
-    for (element, fate) in list.elements.iter().zip(fates) {
-        match fate {
-            Fate::Keep => {}
-            Fate::Set(toml) => cuts.push((element.clone(), toml.as_str())),
-            Fate::Remove => cuts.extend(removal(text, list, element)),
+    for run in rows.chunk_by(|row, next| row.next_line(text) == next.start) {
+        let is_whole = run.iter().all(is_cut);
+        for (index, row) in run.iter().enumerate() {
+            if is_cut(row) {
+                let start = if is_whole && index == 0 {
+                    start_of_comment(text, list, row.start)
+                } else {
+                    row.start
+                };
+                cuts.push((start..row.next_line(text), ""));
+                continue;
+            }
+            cuts.extend(row.changes(text, (list, fates)));
+            cuts.extend(row.comment_to_cut(text, fates).map(|range| (range, "")));
         }
     }
     cuts.extend(surplus_comma(text, list, fates));
     splice(text, &cuts)
+}
+
+/// The elements that begin on one line.
+struct Row {
+    /// Which they are.
+    elements: Range<usize>,
+    /// Where the line begins.
+    start: usize,
+    /// Behind the last of them, and behind its comma if that is on the line, too.
+    end: usize,
+    /// Whether each has its comma on the line, or none.
+    is_tidy: bool,
+}
+
+impl Row {
+    fn all(text: &str, list: &List) -> Vec<Self> {
+        let mut rows: Vec<Self> = Vec::new();
+        for (index, element) in list.elements.iter().enumerate() {
+            let comma = comma_behind(text, element.end);
+            let on_line = comma.filter(|comma| !text[element.end..*comma].contains('\n'));
+            let end = on_line.map_or(element.end, |comma| comma + 1);
+            let is_tidy = comma == on_line;
+            match rows.last_mut() {
+                Some(row) if !text[row.end..element.start].contains('\n') => {
+                    row.elements.end = index + 1;
+                    row.end = end;
+                    row.is_tidy &= is_tidy;
+                }
+                Some(_) | None => rows.push(Self {
+                    elements: index..index + 1,
+                    start: line_start(text, element.start),
+                    end,
+                    is_tidy,
+                }),
+            }
+        }
+        rows
+    }
+
+    fn next_line(&self, text: &str) -> usize {
+        next_line(text, line_end(text, self.end))
+    }
+
+    /// What stands behind its elements.
+    fn tail<'t>(&self, text: &'t str) -> &'t str {
+        &text[self.end..line_end(text, self.end)]
+    }
+
+    fn is_gone(&self, fates: &[Fate]) -> bool {
+        fates[self.elements.clone()]
+            .iter()
+            .all(|fate| *fate == Fate::Remove)
+    }
+
+    /// Whether nothing but comments stands on its lines besides.
+    fn is_alone(&self, text: &str, list: &List) -> bool {
+        let first = list.elements[self.elements.start].start;
+        let before_comment = self.tail(text).split('#').next().unwrap_or_default();
+        self.is_tidy
+            && self.start > list.whole.start
+            && line_end(text, self.end) < list.whole.end
+            && is_blank(&text[self.start..first])
+            && is_blank(before_comment)
+    }
+
+    /// The changes of its elements, one by one.
+    fn changes<'f>(
+        &self,
+        text: &str,
+        (list, fates): (&List, &'f [Fate]),
+    ) -> Vec<(Range<usize>, &'f str)> {
+        let elements = self.elements.clone();
+        let each = elements.map(|index| (&list.elements[index], &fates[index]));
+        let cuts = each.flat_map(|(element, fate)| match fate {
+            Fate::Keep => Vec::new(),
+            Fate::Set(toml) | Fate::Swap(toml) => vec![(element.clone(), toml.as_str())],
+            Fate::Remove => removal(text, element),
+        });
+        cuts.collect()
+    }
+
+    /// The comment at its end, if nothing that it may be about stays.
+    fn comment_to_cut(&self, text: &str, fates: &[Fate]) -> Option<Range<usize>> {
+        let fates = &fates[self.elements.clone()];
+        let stays = |fate: &Fate| matches!(fate, Fate::Keep | Fate::Set(_));
+        let comment = blanks(self.tail(text));
+        let has_comment = self.tail(text)[comment..].starts_with('#');
+        if !self.is_tidy || !has_comment || fates.iter().any(stays) {
+            return None;
+        }
+        // The white space before it goes with an element that is removed.
+        let is_swapped = matches!(fates.last(), Some(Fate::Swap(_)));
+        let start = if is_swapped {
+            self.end
+        } else {
+            self.end + comment
+        };
+        Some(start..line_end(text, self.end))
+    }
+}
+
+/// Where the lines of comment right above a line of the list begin.
+fn start_of_comment(text: &str, list: &List, line: usize) -> usize {
+    let mut start = line;
+    while let Some(above) = text[..start].strip_suffix('\n') {
+        let above = line_start(text, above.len());
+        let comment = text[above..start].trim().strip_prefix('#');
+        let is_aside = |comment: &str| comment.trim_start().starts_with(['"', '\'', '{']);
+        if above <= list.whole.start || comment.is_none_or(is_aside) {
+            break;
+        }
+        start = above;
+    }
+    start
 }
 
 /// The text with elements added behind the last, laid out as the others are.
@@ -81,20 +212,10 @@ fn append_first(text: &str, list: &List, added: &[String]) -> String {
     splice(text, &[(start..start, &lines)])
 }
 
-/// What to cut so that an element is gone, and its comma.
-fn removal<'c>(text: &str, list: &List, element: &Range<usize>) -> Vec<(Range<usize>, &'c str)> {
+/// What to cut so that an element is gone from a line that stays, and its comma.
+fn removal<'c>(text: &str, element: &Range<usize>) -> Vec<(Range<usize>, &'c str)> {
     let comma = comma_behind(text, element.end);
     let end = comma.map_or(element.end, |comma| comma + 1);
-    let start = line_start(text, element.start);
-    let line_end = line_end(text, end);
-    let has_line = start > list.whole.start
-        && line_end < list.whole.end
-        && is_blank(&text[start..element.start])
-        && !text[element.end..end].contains('\n')
-        && is_blank(text[end..line_end].split('#').next().unwrap_or_default());
-    if has_line {
-        return vec![(start..next_line(text, line_end), "")];
-    }
     match comma {
         // What stands between an element and its comma may be a comment on something else.
         Some(comma) if !is_blank(&text[element.end..comma]) => {

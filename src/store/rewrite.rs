@@ -141,7 +141,8 @@ fn is_same(rule: &Rule, other: &Rule) -> bool {
 fn fate(rule: &Rule, slot: Option<&Rule>) -> Fate {
     match slot {
         Some(same) if same == rule => Fate::Keep,
-        Some(other) => Fate::Set(show_rule(other)),
+        Some(other) if is_same(other, rule) => Fate::Set(show_rule(other)),
+        Some(other) => Fate::Swap(show_rule(other)),
         None => Fate::Remove,
     }
 }

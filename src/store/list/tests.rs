@@ -115,6 +115,83 @@ fn a_comment_between_an_element_and_its_comma_stays() {
 }
 
 #[test]
+fn a_comment_goes_with_what_it_is_about_and_no_other_does() {
+    for (text, gone, after) in [
+        // At the end of its line, whatever else the line is part of.
+        (
+            "allow = [\"a\", # ann\n  \"b\"]",
+            &["a"][..],
+            "allow = [\n  \"b\"]",
+        ),
+        (
+            "allow = [\n  \"a\", \"b\", # two\n  \"c\",\n]",
+            &["a", "b"],
+            "allow = [\n  \"c\",\n]",
+        ),
+        (
+            "allow = [\n  \"a\", \"b\", # two\n  \"c\",\n]",
+            &["a"],
+            "allow = [\n  \"b\", # two\n  \"c\",\n]",
+        ),
+        // Right above it, for it alone.
+        (
+            "allow = [\n  \"a\", # ann\n  # bob\n  # too\n  \"b\",\n]",
+            &["b"],
+            "allow = [\n  \"a\", # ann\n]",
+        ),
+        (
+            "allow = [\n  # ann\n  \"a\",\n\n  # bob\n  \"b\",\n]",
+            &["a"],
+            "allow = [\n\n  # bob\n  \"b\",\n]",
+        ),
+        // Right above a group, of which one stays or none.
+        (
+            "allow = [\n  # us\n  \"a\",\n  \"b\",\n]",
+            &["a"],
+            "allow = [\n  # us\n  \"b\",\n]",
+        ),
+        (
+            "allow = [\n  # us\n  \"a\",\n  \"b\",\n]",
+            &["b"],
+            "allow = [\n  # us\n  \"a\",\n]",
+        ),
+        (
+            "allow = [\n  # us\n  \"a\",\n  \"b\",\n]",
+            &["a", "b"],
+            "allow = [\n]",
+        ),
+        // Not right above, not about it, or an element put aside.
+        (
+            "allow = [\n  # us\n\n  \"a\",\n]",
+            &["a"],
+            "allow = [\n  # us\n\n]",
+        ),
+        (
+            "allow = [ # us\n  \"a\",\n  # end\n]",
+            &["a"],
+            "allow = [ # us\n  # end\n]",
+        ),
+        (
+            "allow = [\n  # \"x\",\n  # ann\n  \"a\",\n]",
+            &["a"],
+            "allow = [\n  # \"x\",\n]",
+        ),
+    ] {
+        assert_eq!(without(text, gone), after, "{text}");
+    }
+}
+
+#[test]
+fn an_element_in_another_ones_place_loses_the_comment_at_its_end() {
+    let text = "allow = [\n  # us\n  \"a\", # ann\n  \"b\",\n]";
+    let fates = [Fate::Swap("\"x\"".into()), Fate::Keep];
+    assert_eq!(
+        change(text, &find(text), &fates),
+        "allow = [\n  # us\n  \"x\",\n  \"b\",\n]"
+    );
+}
+
+#[test]
 fn an_element_is_replaced_where_it_stands() {
     let text = "allow = [\n  \"a\", # ann\n  \"b\",\n]";
     let fates = [Fate::Set("\"x\"".into()), Fate::Keep];
@@ -166,7 +243,7 @@ proptest! {
     #[test]
     fn any_layout_is_read_back_as_what_was_asked_for(
         (text, fates) in names('a', 5).prop_flat_map(|names| {
-            let fates = proptest::collection::vec(0..3_u8, names.len());
+            let fates = proptest::collection::vec(0..4_u8, names.len());
             (list(names), fates)
         }),
         added in names('b', 3),
@@ -175,11 +252,12 @@ proptest! {
         let fates: Vec<_> = fates.iter().map(|fate| match fate {
             0 => Fate::Keep,
             1 => Fate::Remove,
+            2 => Fate::Swap("\"set\"".into()),
             _ => Fate::Set("\"set\"".into()),
         }).collect();
         let mut wanted: Vec<_> = before.iter().zip(&fates).filter_map(|(name, fate)| match fate {
             Fate::Keep => Some(name.clone()),
-            Fate::Set(_) => Some("set".into()),
+            Fate::Set(_) | Fate::Swap(_) => Some("set".into()),
             Fate::Remove => None,
         }).collect();
         let changed = change(&text, &find(&text), &fates);
