@@ -3,6 +3,7 @@
 mod auth;
 mod backend;
 mod client_certificate;
+mod compiled;
 mod deny;
 mod effective;
 mod files;
@@ -44,9 +45,10 @@ use reader::Reader;
 use section::{Section, nearest};
 use value::{At, Word, Words};
 
-pub use auth::AuthSpec;
+pub use auth::{AuthSpec, VerifierFile};
 pub use backend::{BackendSpec, ClientCertificate, RootCert};
 pub use client_certificate::ClientCertificateSpec;
+pub use compiled::CompiledSets;
 pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
 pub use include::{Claims, Include, Included};
@@ -104,13 +106,14 @@ pub struct Config {
     pub projects: BTreeMap<ProjectName, ProjectSpec>,
     /// What an operator should know about this configuration.
     pub warnings: Vec<Problem>,
-    /// Certificates of single projects that can't be read. A gate that starts refuses them; one that
+    /// Certificates and verifiers of single projects that can't be read. A gate that starts refuses them; one that
     /// runs goes on with what it had of them, for a file that vanished must not keep a change from
     /// other projects. A project that has nothing to go on with is for whoever builds it to refuse.
     pub vanished: Vec<Problem>,
     /// The files that it was read from: `proxy.toml` and all that it names.
     pub files: Vec<SourceFile>,
     effective: Effective,
+    compiled: CompiledSets,
     /// The projects that must be there, with what is to be said if they are not.
     named: Vec<(ProjectName, Problem)>,
 }
@@ -175,16 +178,17 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, and the files which may put it right when they change.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::load_again(path)?.whole()
+        Self::load_again(path, CompiledSets::default())?.whole()
     }
 
     /// Reads a file which a gate runs with, or is to run with, that has read it before: that a
-    /// certificate has [`vanished`](Self::vanished) since is no error.
+    /// certificate has [`vanished`](Self::vanished) since is no error, and what was
+    /// [`compiled`](Self::compiled) is not compiled again.
     ///
     /// # Errors
     /// Everything else that is wrong, and the files which may put it right when they change.
-    pub fn load_again(path: &Path) -> Result<Self, ConfigErrors> {
-        let config = Self::load_main(path)?.with_included()?;
+    pub fn load_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
+        let config = Self::load_main_again(path, known)?.with_included()?;
         // A directory that isn't mounted yet looks like this, and a file that an editor has emptied.
         if config.projects.is_empty() {
             let why = "no project is defined; add one as [project.NAME]";
@@ -199,6 +203,10 @@ impl Config {
     /// # Errors
     /// As there.
     pub fn load_main(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_main_again(path, CompiledSets::default())
+    }
+
+    fn load_main_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
         let file = SourceFile::look(&absolute(path)?);
         let text = files::read_text(file.path(), MAX_FILE)
             .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
@@ -206,7 +214,11 @@ impl Config {
             .path()
             .parent()
             .map_or_else(PathBuf::new, Path::to_path_buf);
-        let config = read(Document::new(path, &text), &directory, vec![file])?;
+        let before = Before {
+            files: vec![file],
+            known,
+        };
+        let config = read(Document::new(path, &text), &directory, before)?;
         // A file that an editor has emptied and not yet written looks like this, and must not pass
         // for the wish to shut everybody out (T25).
         if config.projects.is_empty() && config.include.is_empty() {
@@ -220,12 +232,20 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub(crate) fn load_text(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
+    pub(crate) fn load_text(
+        path: &Path,
+        text: &str,
+        known: CompiledSets,
+    ) -> Result<Self, ConfigErrors> {
         let absolute = absolute(path)?;
+        let before = Before {
+            files: Vec::new(),
+            known,
+        };
         read(
             Document::new(path, text),
             absolute.parent().unwrap_or(&absolute),
-            Vec::new(),
+            before,
         )
     }
 
@@ -235,7 +255,7 @@ impl Config {
     /// Everything that is wrong.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
         let directory = origin.parent().unwrap_or(origin);
-        read(Document::new(origin, text), directory, Vec::new())?.whole()
+        read(Document::new(origin, text), directory, Before::default())?.whole()
     }
 
     /// The configuration, if nothing has vanished.
@@ -256,9 +276,15 @@ impl Config {
         read(
             Document::new(Path::new("the command line"), &text),
             Path::new(""),
-            Vec::new(),
+            Before::default(),
         )?
         .whole()
+    }
+
+    /// What it has compiled, for the configuration that takes its place.
+    #[must_use]
+    pub fn compiled(&self) -> CompiledSets {
+        self.compiled.clone()
     }
 
     /// Every key with the value in force, as TOML that can be read again. Relative paths are
@@ -283,14 +309,19 @@ fn unreadable(path: &Path, why: &dyn std::fmt::Display, files: Vec<SourceFile>) 
     ConfigErrors::new(vec![Problem::of_file(message)], files)
 }
 
-fn read(
-    document: Document<'_>,
-    directory: &Path,
+/// What there is before a document is read.
+#[derive(Default)]
+struct Before {
+    /// The files that were looked at: its own.
     files: Vec<SourceFile>,
-) -> Result<Config, ConfigErrors> {
+    /// What was compiled for the one before it.
+    known: CompiledSets,
+}
+
+fn read(document: Document<'_>, directory: &Path, before: Before) -> Result<Config, ConfigErrors> {
     let (table, syntax) = DeTable::parse_recoverable(document.text());
     let mut reader = Reader::new(document, directory);
-    reader.files = files;
+    (reader.files, reader.known) = (before.files, before.known);
     // After a syntax error the rest of the table is a guess, and so would be what is wrong with it;
     // a key that is there twice leaves no doubt about the others.
     let is_whole = syntax
@@ -311,6 +342,7 @@ fn read(
         vanished,
         files,
         effective,
+        compiled,
         ..
     } = reader;
     match config {
@@ -319,6 +351,7 @@ fn read(
             vanished,
             files,
             effective,
+            compiled,
             ..config
         }),
         Some(_) | None => {
@@ -364,6 +397,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
         projects: BTreeMap::new(),
         default_project: name,
         effective: Effective::default(),
+        compiled: CompiledSets::default(),
         warnings: Vec::new(),
         vanished: Vec::new(),
         files: Vec::new(),

@@ -28,7 +28,7 @@ pub enum AuthSpec {
     /// The client to the backend.
     Passthrough,
     /// The client to the gate by one of these verifiers, and the gate to the backend.
-    Scram(Arc<Userlist>),
+    Scram(VerifierFile),
     /// The same, by verifiers that the backend is asked for; never over a connection on which somebody
     /// could listen in.
     Query(Account),
@@ -58,15 +58,18 @@ impl Words for Mode {
 }
 
 /// A file of verifiers, and what is in it.
-struct Verifiers {
-    path: PathBuf,
-    list: Arc<Userlist>,
+#[derive(Debug, Clone)]
+pub struct VerifierFile {
+    /// The file.
+    pub path: PathBuf,
+    /// None if it can't be used: see [`Config::vanished`](super::Config::vanished).
+    pub list: Option<Arc<Userlist>>,
 }
 
-impl Value for Verifiers {
+impl Value for VerifierFile {
     fn read(item: &mut Item<'_, '_>) -> Option<Self> {
         let path = PathBuf::read(item)?;
-        let list = read_userlist(item, &path)?;
+        let list = read_userlist(item, &path);
         if is_public(&path) {
             let message = format!(
                 "{} can be read by everybody on this machine",
@@ -78,7 +81,7 @@ impl Value for Verifiers {
         }
         Some(Self {
             path,
-            list: Arc::new(list),
+            list: list.map(Arc::new),
         })
     }
 
@@ -87,24 +90,31 @@ impl Value for Verifiers {
     }
 }
 
-/// Reads a file of verifiers. Its lines are told by number and never shown (T34).
+/// Reads a file of verifiers. Its lines are told by number and never shown (T34). What is wrong with it
+/// is its project's affair, and keeps no change from the others.
 fn read_userlist(item: &mut Item<'_, '_>, path: &Path) -> Option<Userlist> {
     let file = path.display();
-    let text = match item.reader.read_file(path, MAX_FILE) {
+    let text = item.reader.read_file(path, MAX_FILE);
+    let mut vanish = |why: String| item.reader.vanish(&item.spot, why);
+    let text = match text {
         Ok(text) => Zeroizing::new(text),
-        Err(error) => return item.refuse(format!("{file}: {error}")),
+        Err(error) => {
+            vanish(format!("{file}: {error}"));
+            return None;
+        }
     };
     let bad = match Userlist::parse(text.as_bytes()) {
         Ok(list) => return Some(list),
         Err(bad) => bad,
     };
     for error in bad.iter().take(SHOWN_LINES) {
-        item.reader.refuse(&item.spot, format!("{file}, {error}"));
+        vanish(format!("{file}, {error}"));
     }
     match bad.len().saturating_sub(SHOWN_LINES) {
-        0 => None,
-        more => item.refuse(format!("{file} has {more} more bad lines")),
+        0 => {}
+        more => vanish(format!("{file} has {more} more bad lines")),
     }
+    None
 }
 
 /// Reads `auth` and what belongs to it; none if it isn't all there.
@@ -114,7 +124,7 @@ pub(super) fn read(
     clients: Option<&ClientCertificateSpec>,
 ) -> Option<AuthSpec> {
     let Word(mode) = section.or("auth", Word(Mode::Passthrough));
-    let verifiers: Option<Verifiers> = section.optional("verifiers");
+    let verifiers: Option<VerifierFile> = section.optional("verifiers");
     let query = query::read(section);
     for key in ["verifiers"].iter().chain(&query::KEYS) {
         if mode != Mode::Scram && section.has(key) {
@@ -146,7 +156,7 @@ pub(super) fn read(
                 let message = "auth = \"scram\" needs verifiers, or auth_query";
                 section.reader.refuse_with(&spot, message, help);
             }
-            verifiers.map(|verifiers| AuthSpec::Scram(verifiers.list))
+            verifiers.map(AuthSpec::Scram)
         }
     }
 }

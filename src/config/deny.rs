@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -12,7 +11,6 @@ use super::rules::{RuleSpec, Written, refuse_repeated, refuse_unknown_tags};
 use super::section::Section;
 use super::value::{Value, show_path};
 use crate::gate::rule::{Source, TagName};
-use crate::gate::set::NetworkSet;
 
 /// Who is closed on at accept, whatever the projects say.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +27,7 @@ pub struct NetworkFile {
     /// The file.
     pub path: PathBuf,
     /// What it holds.
-    pub networks: Arc<NetworkSet>,
+    pub networks: Networks,
 }
 
 /// The list as it is written: an array, or one file.
@@ -91,7 +89,8 @@ impl Value for Entry {
     fn read(item: &mut Item<'_, '_>) -> Option<Self> {
         let names_file = |value: &DeValue<'_>| value.get("file").is_some();
         if names_file(item.value) {
-            return read_network_file(item).map(Self::File);
+            let (path, networks) = read_file(item)?;
+            return Some(Self::File(NetworkFile { path, networks }));
         }
         let written = Written::<true>::read(item)?;
         let why = match &written.spec.rule.source {
@@ -113,12 +112,4 @@ impl Value for Entry {
             Self::File(NetworkFile { path, .. }) => format!("{{ file = {} }}", show_path(path)),
         }
     }
-}
-
-fn read_network_file(item: &mut Item<'_, '_>) -> Option<NetworkFile> {
-    let path: PathBuf = item.table("a table", |section| {
-        section.required("file", "file = \"networks.txt\"")
-    })?;
-    let networks = Arc::new(NetworkSet::new(read_file(item, &path)?));
-    Some(NetworkFile { path, networks })
 }

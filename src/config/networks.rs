@@ -6,61 +6,62 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::compiled::Digester;
 use super::files::read_text;
 use super::problem::{Document, Problem};
-use super::reader::Item;
+use super::reader::{Item, Reader, Spot};
 use super::value::{Value, quoted, show_path};
 use crate::gate::network::Network;
+use crate::gate::set::NetworkSet;
 
 /// The largest file of networks that is read, in bytes: some ten million lines.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 /// How many bad lines of one file are shown; a file of another kind has nothing else.
 const SHOWN_LINES: usize = 10;
 
-/// Networks under one name.
-pub type Networks = Arc<[Network]>;
+/// Networks under one name, compiled.
+pub type Networks = Arc<NetworkSet>;
 
 /// Networks as they are written: an array of networks and files, or one file.
-#[derive(Default)]
-pub(super) struct NetworkList(Vec<Part>);
+pub(super) struct NetworkList {
+    networks: Networks,
+    shown: String,
+}
 
 impl NetworkList {
-    /// All networks, in the order of writing.
-    pub(super) fn collect(self) -> Networks {
-        let all = self.0.into_iter().flat_map(|part| match part {
-            Part::One(network) => vec![network],
-            Part::File { networks, .. } => networks,
-        });
-        all.collect()
+    /// All networks.
+    pub(super) fn into_networks(self) -> Networks {
+        self.networks
     }
 }
 
 impl Value for NetworkList {
     fn read(item: &mut Item<'_, '_>) -> Option<Self> {
-        match item.value {
-            DeValue::Array(_) => item.elements().map(Self),
-            DeValue::Table(_) => Part::read(item).map(|part| Self(vec![part])),
+        let parts = match item.value {
+            DeValue::Array(_) => item.elements()?,
+            DeValue::Table(_) => vec![Part::read(item)?],
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_) => {
-                item.refuse_type("an array of networks, or { file = \"networks.txt\" }")
+                return item.refuse_type("an array of networks, or { file = \"networks.txt\" }");
             }
-        }
+        };
+        Some(Self {
+            shown: parts.show(),
+            networks: compile(item.reader, parts)?,
+        })
     }
 
     fn show(&self) -> String {
-        self.0.show()
+        self.shown.clone()
     }
 }
 
 enum Part {
     One(Network),
-    File {
-        path: PathBuf,
-        networks: Vec<Network>,
-    },
+    File(TextFile),
 }
 
 impl Value for Part {
@@ -72,54 +73,113 @@ impl Value for Part {
                 .parse()
                 .map_or_else(|error| item.refuse(error), |one| Some(Self::One(one)));
         }
-        let path: PathBuf = item.table(EXPECTED, |section| {
-            section.required("file", "file = \"networks.txt\"")
-        })?;
-        let networks = read_file(item, &path)?;
-        Some(Self::File { path, networks })
+        TextFile::read(item, EXPECTED).map(Self::File)
     }
 
     fn show(&self) -> String {
         match self {
             Self::One(network) => quoted(&network.to_string()),
-            Self::File { path, .. } => format!("{{ file = {} }}", show_path(path)),
+            Self::File(file) => format!("{{ file = {} }}", show_path(&file.path)),
         }
     }
 }
 
-/// Reads a file of one network per line.
-pub(super) fn read_file(item: &mut Item<'_, '_>, path: &Path) -> Option<Vec<Network>> {
-    let text = match item.reader.read_file(path, MAX_FILE) {
-        Ok(text) => text,
-        Err(error) => return item.refuse(format!("{}: {error}", path.display())),
-    };
-    if text.contains("-----BEGIN ") {
-        // What is wrong is shown with the line it is on, and a key must not be shown (T34).
-        return item.refuse(format!("{} is PEM, not a list of networks", path.display()));
-    }
-    let mut networks = Vec::new();
-    let mut bad = Vec::new();
-    for written in entries(&text) {
-        match written.parse() {
-            Ok(network) => networks.push(network),
-            Err(_) if written.is_empty() => {}
-            Err(error) => bad.push((written, error)),
+/// A file of one network per line, read and not yet understood.
+struct TextFile {
+    path: PathBuf,
+    text: String,
+    /// Where it is named.
+    spot: Spot,
+}
+
+impl TextFile {
+    fn read(item: &mut Item<'_, '_>, expected: &str) -> Option<Self> {
+        let path: PathBuf = item.table(expected, |section| {
+            section.required("file", "file = \"networks.txt\"")
+        })?;
+        match item.reader.read_file(&path, MAX_FILE) {
+            Ok(text) => Some(Self {
+                path,
+                text,
+                spot: item.spot.clone(),
+            }),
+            Err(error) => item.refuse(format!("{}: {error}", path.display())),
         }
     }
-    if bad.is_empty() {
-        return Some(networks);
+
+    /// Its networks; none if there is anything else in it.
+    fn parse(&self, reader: &mut Reader<'_>) -> Option<Vec<Network>> {
+        let Self { path, text, spot } = self;
+        if text.contains("-----BEGIN ") {
+            // What is wrong is shown with the line it is on, and a key must not be shown (T34).
+            let why = format!("{} is PEM, not a list of networks", path.display());
+            reader.refuse(spot, why);
+            return None;
+        }
+        let mut networks = Vec::new();
+        let mut bad = Vec::new();
+        for written in entries(text) {
+            match written.parse() {
+                Ok(network) => networks.push(network),
+                Err(_) if written.is_empty() => {}
+                Err(error) => bad.push((written, error)),
+            }
+        }
+        if bad.is_empty() {
+            return Some(networks);
+        }
+        let document = Document::new(path, text);
+        for (written, error) in bad.iter().take(SHOWN_LINES) {
+            let start = written.as_ptr().addr() - text.as_ptr().addr();
+            let span = start..start + written.len();
+            let problem = Problem::at(&document, &span, &spot.key).saying(error.to_string());
+            reader.problems.push(problem);
+        }
+        let more = bad.len().saturating_sub(SHOWN_LINES);
+        if more > 0 {
+            reader.refuse(
+                spot,
+                format!("{} has {more} more bad lines", path.display()),
+            );
+        }
+        None
     }
-    let document = Document::new(path, &text);
-    for (written, error) in bad.iter().take(SHOWN_LINES) {
-        let start = written.as_ptr().addr() - text.as_ptr().addr();
-        let span = start..start + written.len();
-        let problem = Problem::at(&document, &span, &item.spot.key).saying(error.to_string());
-        item.reader.problems.push(problem);
+}
+
+/// Reads `{ file = "networks.txt" }`: the path, and what the file holds.
+pub(super) fn read_file(item: &mut Item<'_, '_>) -> Option<(PathBuf, Networks)> {
+    let file = TextFile::read(item, "a table")?;
+    let path = file.path.clone();
+    Some((path, compile(item.reader, vec![Part::File(file)])?))
+}
+
+/// The set that a list makes: that of the configuration before, if the list is as it was.
+fn compile(reader: &mut Reader<'_>, parts: Vec<Part>) -> Option<Networks> {
+    let mut digester = Digester::new();
+    for part in &parts {
+        match part {
+            Part::One(network) => digester.network(network),
+            Part::File(file) => digester.file(&file.text),
+        }
     }
-    match bad.len().saturating_sub(SHOWN_LINES) {
-        0 => None,
-        more => item.refuse(format!("{} has {more} more bad lines", path.display())),
+    let digest = digester.finish();
+    if let Some(known) = reader.known_set(digest) {
+        return Some(known);
     }
+    let mut networks = Some(Vec::new());
+    for part in parts {
+        let read = match part {
+            Part::One(network) => Some(vec![network]),
+            Part::File(file) => file.parse(reader),
+        };
+        networks = networks.zip(read).map(|(mut all, more)| {
+            all.extend(more);
+            all
+        });
+    }
+    let set = Arc::new(NetworkSet::new(networks?));
+    reader.compiled.insert(digest, &set);
+    Some(set)
 }
 
 /// What a line of a file of networks says, without its comment: `#` begins one, and so does `;`, as

@@ -249,6 +249,5 @@ pub(super) fn check_path(reader: &mut Reader<'_>, path: &Path, spot: &Spot) {
         Ok(false) => format!("{} is not a file", path.display()),
         Err(error) => format!("{}: {error}", path.display()),
     };
-    let problem = reader.problem(spot).saying(why);
-    reader.vanished.push(problem);
+    reader.vanish(spot, why);
 }

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::compiled::{CompiledSets, Digest};
 use super::effective::Effective;
 use super::files::{SourceFile, read_text};
 use super::problem::{Document, Place, Problem};
 use super::section::Section;
 use super::value::Value;
+use crate::gate::set::NetworkSet;
 
 /// What reading has found so far.
 pub(super) struct Reader<'t> {
@@ -21,10 +24,14 @@ pub(super) struct Reader<'t> {
     directory: PathBuf,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
-    /// Certificates that can't be read: see [`Config::vanished`](super::Config::vanished).
+    /// Files of single projects that can't be used: see [`Config::vanished`](super::Config::vanished).
     pub(super) vanished: Vec<Problem>,
     pub(super) files: Vec<SourceFile>,
     pub(super) effective: Effective,
+    /// The sets of the configuration before.
+    pub(super) known: CompiledSets,
+    /// The sets of this one.
+    pub(super) compiled: CompiledSets,
     /// Every key that was asked for, with `*` for a name of the user's own choice.
     pub(super) asked: BTreeSet<String>,
 }
@@ -40,6 +47,8 @@ impl<'t> Reader<'t> {
             vanished: Vec::new(),
             files: Vec::new(),
             effective: Effective::default(),
+            known: CompiledSets::default(),
+            compiled: CompiledSets::default(),
             asked: BTreeSet::new(),
         }
     }
@@ -100,6 +109,12 @@ impl<'t> Reader<'t> {
         self.problems.push(problem);
     }
 
+    /// Notes a file, named at a spot, that can't be used and that its project may go on without.
+    pub(super) fn vanish(&mut self, spot: &Spot, message: impl Display) {
+        let problem = self.problem(spot).saying(message.to_string());
+        self.vanished.push(problem);
+    }
+
     /// Notes what is right and yet worth knowing.
     pub(super) fn warn(&mut self, spot: &Spot, message: impl Display, help: &str) {
         let problem = self
@@ -126,6 +141,14 @@ impl<'t> Reader<'t> {
     pub(super) fn read_file(&mut self, path: &Path, limit: u64) -> std::io::Result<String> {
         self.files.push(SourceFile::look(path));
         read_text(path, limit)
+    }
+
+    /// The compiled set of a list, if this configuration or the one before has it.
+    pub(super) fn known_set(&mut self, digest: Digest) -> Option<Arc<NetworkSet>> {
+        let known = self.compiled.get(digest).or_else(|| self.known.get(digest));
+        let known = Arc::clone(known?);
+        self.compiled.insert(digest, &known);
+        Some(known)
     }
 }
 

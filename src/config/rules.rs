@@ -208,7 +208,7 @@ pub(super) fn read_tags(section: &mut Section<'_, '_>) -> BTreeMap<TagName, Netw
     for (name, spot, networks) in section.each_value::<NetworkList>() {
         match name.parse() {
             Ok(name) => {
-                tags.insert(name, networks.collect());
+                tags.insert(name, networks.into_networks());
             }
             Err(error) => section.reader.refuse(&spot, error),
         }

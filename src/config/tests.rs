@@ -6,6 +6,7 @@ use crate::project::{OnRevoke, RefusalStyle};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -362,6 +363,47 @@ fn tags_and_deny_are_read_from_files_and_their_bad_lines_shown() {
 }
 
 #[test]
+fn t25_only_a_list_that_has_changed_is_compiled_again_whatever_its_file_looks_like() {
+    let text = format!(
+        "deny = [{{ file = \"feed.txt\" }}]\n{MINIMAL}[tags]\n\
+         office = [\"192.0.2.1\", {{ file = \"office.txt\" }}]\nfeed = {{ file = \"feed.txt\" }}\n"
+    );
+    let directory = directory(&[
+        ("proxy.toml", &text),
+        ("feed.txt", "203.0.113.7\n"),
+        ("office.txt", "198.51.100.7\n"),
+    ]);
+    let path = directory.path().join("proxy.toml");
+    let load = |before: &Config| Config::load_again(&path, before.compiled()).unwrap();
+    let first = Config::load(&path).unwrap();
+    let feed = |config: &Config| Arc::clone(&config.deny.files[0].networks);
+    let tag = |config: &Config, name: &str| Arc::clone(&config.tags[&name.parse().unwrap()]);
+    // A file that two lists consist of is one set.
+    assert!(Arc::ptr_eq(&feed(&first), &tag(&first, "feed")));
+    let second = load(&first);
+    assert!(Arc::ptr_eq(&feed(&first), &feed(&second)));
+    assert!(Arc::ptr_eq(&tag(&first, "office"), &tag(&second, "office")));
+    // In place, of the same size, and with the time from before.
+    let feed_txt = directory.path().join("feed.txt");
+    let file = fs::OpenOptions::new().write(true).open(&feed_txt).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    fs::write(&feed_txt, "203.0.113.8\n").unwrap();
+    file.set_modified(modified).unwrap();
+    let third = load(&second);
+    let holds = |config: &Config, ip: &str| {
+        let ip: std::net::IpAddr = ip.parse().unwrap();
+        feed(config).contains(ip.into())
+    };
+    assert!(holds(&third, "203.0.113.8") && !holds(&third, "203.0.113.7"));
+    assert!(Arc::ptr_eq(&tag(&third, "office"), &tag(&first, "office")));
+    // What is in no list any more is forgotten with it.
+    fs::write(&path, MINIMAL).unwrap();
+    let fourth = load(&third);
+    fs::write(&path, &text).unwrap();
+    assert!(!Arc::ptr_eq(&feed(&load(&fourth)), &feed(&third)));
+}
+
+#[test]
 fn the_effective_configuration_reads_back_as_itself() {
     let text = format!(
         "listen = [\"[::]:0\"]\ndefault_project = \"acme\"\ndeny = [\"10.0.0.1-10.0.0.9\"]\n\
@@ -446,10 +488,10 @@ fn auth_scram_reads_a_file_of_verifiers_and_the_file_is_watched() {
     let text = with("auth = \"scram\"\nverifiers = \"users.txt\"");
     let directory = directory(&[("users.txt", &users), ("proxy.toml", &text)]);
     let config = Config::load(&directory.path().join("proxy.toml")).unwrap();
-    let AuthSpec::Scram(list) = &config.projects[&"acme".parse().unwrap()].auth else {
+    let AuthSpec::Scram(file) = &config.projects[&"acme".parse().unwrap()].auth else {
         panic!("not scram");
     };
-    assert!(list.get(b"alice").is_some());
+    assert!(file.list.as_ref().unwrap().get(b"alice").is_some());
     let watched = |file: &SourceFile| file.path().ends_with("users.txt");
     assert!(config.files.iter().any(watched));
     assert!(!config.effective_toml().contains("SCRAM-SHA-256$"));

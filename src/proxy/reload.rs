@@ -33,6 +33,8 @@ pub(super) struct Reloader {
     watch: Option<Watch>,
     /// What is wrong with the last change that was asked for.
     trouble: Option<String>,
+    /// What could not be read again, although the change was put in force.
+    vanished: Vec<String>,
     changed: Changed,
 }
 
@@ -56,6 +58,7 @@ impl Reloader {
             builder,
             watch,
             trouble: None,
+            vanished: Vec::new(),
             changed,
         }
     }
@@ -73,7 +76,8 @@ impl Reloader {
                 Some(()) = asked.recv() => self.reload("SIGHUP").await,
                 () = self.changed_on_disk() => self.reload("the file changed").await,
             }
-            let notes = self.trouble.iter().cloned().collect();
+            let notes = self.trouble.iter().chain(&self.vanished);
+            let notes = notes.cloned().collect();
             readiness.send_modify(|readiness| readiness.notes = notes);
         }
     }
@@ -93,7 +97,8 @@ impl Reloader {
             return;
         };
         // Reading files and making certificates blocks, and the workers have sessions to carry.
-        let loaded = tokio::task::spawn_blocking(move || Config::load_again(&path)).await;
+        let known = self.config.compiled();
+        let loaded = tokio::task::spawn_blocking(move || Config::load_again(&path, known)).await;
         let config = match loaded {
             Ok(Ok(config)) => config,
             Ok(Err(errors)) => {
@@ -106,8 +111,9 @@ impl Reloader {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        for vanished in &config.vanished {
-            tracing::warn!("{vanished}; the project goes on with what was read from there before");
+        self.vanished = vanished(&config);
+        for vanished in &self.vanished {
+            tracing::warn!("{vanished}");
         }
         self.follow(&config.files);
         warn_of_restart(&self.config, &config);
@@ -163,6 +169,13 @@ impl Reloader {
         self.gate.metrics.reloaded(false);
         tracing::error!(because, error, "configuration not reloaded");
     }
+}
+
+/// What projects must do without, and what they go on with.
+fn vanished(config: &Config) -> Vec<String> {
+    let vanished = config.vanished.iter();
+    let text = |one| format!("{one}; the project goes on with what was read from there before");
+    vanished.map(text).collect()
 }
 
 /// Says which changes wait for a restart.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::replace::Lock;
 use super::rewrite::NewList;
-use crate::config::{Config, ConfigErrors, ProjectSpec, Revision};
+use crate::config::{CompiledSets, Config, ConfigErrors, ProjectSpec, Revision};
 use crate::gate::rule::{Rule, RuleId, Source, Verdict};
 use crate::id::ProjectName;
 
@@ -148,7 +148,7 @@ pub fn apply(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change,
 /// Where a project is kept.
 enum Kept {
     /// In the file itself, or nowhere.
-    Here,
+    Here(CompiledSets),
     /// In a file that it includes.
     Included { main: Box<Config>, file: PathBuf },
 }
@@ -158,15 +158,18 @@ impl Kept {
         let wrong = |errors: ConfigErrors| EditError::Before(errors.into());
         let main = Config::load_main(path).map_err(wrong)?;
         let file = main.file_of(project).map_err(wrong)?;
-        Ok(file.map_or(Self::Here, |file| Self::Included {
-            main: main.into(),
-            file,
-        }))
+        Ok(match file {
+            None => Self::Here(main.compiled()),
+            Some(file) => Self::Included {
+                main: main.into(),
+                file,
+            },
+        })
     }
 
     fn file<'k>(&'k self, path: &'k Path) -> &'k Path {
         match self {
-            Self::Here => path,
+            Self::Here(_) => path,
             Self::Included { file, .. } => file,
         }
     }
@@ -174,7 +177,7 @@ impl Kept {
     /// The configuration, as far as it is about the project, if this is what its file holds.
     fn load_text(&self, path: &Path, text: &str) -> Result<Config, ConfigErrors> {
         match self {
-            Self::Here => Config::load_text(path, text),
+            Self::Here(known) => Config::load_text(path, text, known.clone()),
             Self::Included { main, file } => main.with_text(file, text),
         }
     }

@@ -7,6 +7,7 @@
 mod lists;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,9 +16,10 @@ use super::backend::{BackendError, backend};
 use super::clients::client_certificates;
 use crate::auth::certificate::{ClientCertificates, Minter};
 use crate::auth::query::AuthQuery;
+use crate::auth::userlist::Userlist;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
-use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec};
+use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec, VerifierFile};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::id::ProjectName;
@@ -26,7 +28,7 @@ use crate::pki::{Identity, PkiError, TlsPolicy, scram_seed};
 use crate::project::{Auth, Common, Policy, Project, Projects, RefusalStyle, Tags};
 use crate::served::{Certificates, LeafSource, Recipe, Served, Serving};
 
-use self::lists::{deny, networks};
+use self::lists::deny;
 
 pub use self::lists::{allow_list, deny_list};
 
@@ -87,11 +89,7 @@ impl Builder {
     ) -> Result<Built, BuildErrors> {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         let mut projects = Vec::with_capacity(config.projects.len());
-        let tags = config
-            .tags
-            .iter()
-            .map(|(tag, list)| (tag.clone(), networks(list)))
-            .collect();
+        let tags = config.tags.clone();
         let all_at_once = config.projects.len() <= ALL_AT_ONCE.min(config.runtime.certificates());
         for spec in config.projects.values() {
             let old = previous.and_then(|previous| previous.projects.by_name(&spec.name));
@@ -234,8 +232,7 @@ impl Builder {
             clients,
             has_same_backend,
         } = parts;
-        // What one server has answered must not count for another.
-        let auth_before = previous.filter(|_| has_same_backend);
+        let auth_before = previous.map(|project| &project.auth);
         let rules = spec
             .rules
             .iter()
@@ -256,7 +253,7 @@ impl Builder {
                 refusal: spec.refusal,
             },
             backend,
-            auth: self.auth(spec, auth_before.map(|project| &project.auth))?,
+            auth: self.auth(spec, (auth_before, has_same_backend))?,
             clients,
             serving,
             max_sessions: spec.max_sessions,
@@ -264,10 +261,18 @@ impl Builder {
         })
     }
 
-    /// What is known of verifiers that the backend was asked for goes on from `previous`.
-    fn auth(&self, spec: &ProjectSpec, previous: Option<&Auth>) -> Result<Auth, PkiError> {
+    /// What is known of verifiers goes on from `previous`: those that the backend was asked for, if it is
+    /// the same, for what one server has answered must not count for another; and those of a file that
+    /// can't be used any more.
+    fn auth(
+        &self,
+        spec: &ProjectSpec,
+        (previous, has_same_backend): (Option<&Auth>, bool),
+    ) -> Result<Auth, Cause> {
         match (&spec.auth, previous) {
-            (AuthSpec::Query(account), Some(Auth::Query(query))) if query.is_by(account) => {
+            (AuthSpec::Query(account), Some(Auth::Query(query)))
+                if has_same_backend && query.is_by(account) =>
+            {
                 Ok(Auth::Query(Arc::clone(query)))
             }
             (AuthSpec::Query(account), _) => {
@@ -281,9 +286,12 @@ impl Builder {
                 let issuer = store.client_issuer(Timestamp::now())?;
                 Ok(Auth::Certificate(Minter::new(issuer)))
             }
-            (AuthSpec::Scram(list), _) => {
+            (AuthSpec::Scram(VerifierFile { path, list }), previous) => {
+                let list = list.as_ref().or_else(|| list_before(previous, path));
+                let list = list.ok_or_else(|| Cause::NoVerifiers(path.clone()))?;
                 let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
-                Ok(Auth::Scram(Verifiers::new(Arc::clone(list), &seed)))
+                let verifiers = Verifiers::new(path.clone(), Arc::clone(list), &seed);
+                Ok(Auth::Scram(verifiers))
             }
         }
     }
@@ -311,6 +319,14 @@ impl Builder {
             Some(before) => Arc::clone(before),
             None => Arc::new(Serving::new(recipe, &self.certificates)),
         }
+    }
+}
+
+/// What a file of verifiers held when it was last used.
+fn list_before<'p>(previous: Option<&'p Auth>, file: &Path) -> Option<&'p Arc<Userlist>> {
+    match previous? {
+        Auth::Scram(verifiers) => verifiers.list_of(file),
+        Auth::Passthrough | Auth::Query(_) | Auth::Password | Auth::Certificate(_) => None,
     }
 }
 
@@ -405,6 +421,10 @@ enum Cause {
     Backend(#[from] BackendError),
     #[error("{}", joined(.0))]
     Rules(Vec<InvalidRule>),
+    #[error(
+        "{} can't be used, and there is nothing from before to go on with", .0.display()
+    )]
+    NoVerifiers(PathBuf),
 }
 
 impl fmt::Display for BuildErrors {

@@ -10,14 +10,16 @@ mod site;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use portcullis::cli::demo::cluster::Cluster;
 use tokio::runtime::Runtime;
 use tokio_postgres::config::ChannelBinding;
 
+use crate::support::PATIENCE;
 use crate::support::authority::Authority;
 use crate::support::clients::Client;
-use crate::support::gate::{Gate, Project, Settings, directory_of};
+use crate::support::gate::{Gate, Project, Settings, directory_of, text};
 use crate::support::postgres::{PASSWORD, Server};
 use crate::support::tokio_tls::Rustls;
 use cells::{Auth, Binding, Leg, Outcome};
@@ -290,6 +292,61 @@ fn a_changed_password_is_told_and_a_changed_file_is_in_force_without_a_restart()
     assert_eq!(psql("new one").prints(), "alice");
     let said = psql(PASSWORD).fails();
     assert!(!said.contains("verifiers"), "{said}");
+}
+
+#[test]
+fn t31_verifiers_that_vanish_or_go_bad_keep_no_change_from_other_projects() {
+    let cluster = Server::System.plain();
+    let backend = format!("postgres://127.0.0.1:{}", cluster.port());
+    let acme = Project::new("acme", &backend)
+        .text("auth", "scram")
+        .text("verifiers", "users.txt");
+    let globex = Project::new("globex", &backend);
+    let users = userlist(&cluster);
+    let settings = |projects: &[Project]| Settings::new(projects).with_admin();
+    let gate = Gate::within(
+        directory_of(&[("users.txt", &users)]),
+        &settings(&[acme.clone(), globex.clone()]),
+    );
+    let conninfo = crate::support::clients::conninfo(&gate, "acme");
+    let psql = || Client::psql(&conninfo).args(["-c", "select current_user"]);
+    let file = gate.directory().join("users.txt");
+    let reloaded = |before: usize| {
+        gate.log().wait_after(before, "the reload", |line| {
+            line.to_string().contains("configuration reloaded")
+        });
+    };
+    let before = gate.log().len();
+    write_private(&file, "\"alice\" \"what?\"\n");
+    reloaded(before);
+    assert_eq!(psql().prints(), "alice");
+    // What is told follows what is in force.
+    let wait_for_note = |is_it: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_it(&gate.admin("/readyz")) {
+            assert!(Instant::now() < deadline, "{}", gate.admin("/readyz"));
+        }
+    };
+    wait_for_note(&|body| body.contains("users.txt, line 1"));
+    let before = gate.log().len();
+    fs::remove_file(&file).unwrap();
+    gate.rewrite(&settings(&[acme, globex.allow(&["nowhere"])]));
+    gate.log().wait_after(before, "a warning", |line| {
+        let message = text(line, "message");
+        message.contains("users.txt") && message.contains("goes on with what was read")
+    });
+    reloaded(before);
+    assert_eq!(psql().prints(), "alice");
+    let refused = crate::support::clients::conninfo(&gate, "globex");
+    let said = Client::psql(&refused).args(["-c", "select 1"]).fails();
+    assert!(said.contains("are not allowed"), "{said}");
+    wait_for_note(&|body| body.contains("users.txt: No such file"));
+    // When it is back it counts, and nothing more is said.
+    let before = gate.log().len();
+    write_private(&file, &users.replace("alice", "carol"));
+    reloaded(before);
+    assert!(psql().fails().contains("password authentication failed"));
+    wait_for_note(&|body| !body.contains("users.txt"));
 }
 
 /// The verifiers of users that don't exist outlive the process.

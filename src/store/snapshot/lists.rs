@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::config::{Config, DenySpec, NetworkFile, ProjectSpec};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
-use crate::gate::network::Network;
 use crate::gate::rule::TagName;
 use crate::gate::set::NetworkSet;
 
@@ -15,9 +14,7 @@ use crate::gate::set::NetworkSet;
 /// Every rule that can't be in a list.
 pub fn allow_list(spec: &ProjectSpec, config: &Config) -> Result<AllowList, Vec<InvalidRule>> {
     let rules = spec.rules.iter().map(|written| written.rule.clone());
-    AllowList::compile(rules.collect(), |tag| {
-        config.tags.get(tag).map(|list| networks(list))
-    })
+    AllowList::compile(rules.collect(), |tag| config.tags.get(tag).cloned())
 }
 
 /// The process-wide deny list by itself, compiled.
@@ -25,9 +22,7 @@ pub fn allow_list(spec: &ProjectSpec, config: &Config) -> Result<AllowList, Vec<
 /// # Errors
 /// Every rule that can't be in a list.
 pub fn deny_list(config: &Config) -> Result<DenyList, Vec<InvalidRule>> {
-    deny(&config.deny, |tag| {
-        config.tags.get(tag).map(|list| networks(list))
-    })
+    deny(&config.deny, |tag| config.tags.get(tag).cloned())
 }
 
 pub(super) fn deny(
@@ -43,9 +38,4 @@ pub(super) fn deny(
         AllowList::compile(rules.collect(), tags)?,
         files,
     ))
-}
-
-/// The tags, compiled once for all the projects that name them.
-pub(super) fn networks(list: &[Network]) -> Arc<NetworkSet> {
-    Arc::new(NetworkSet::new(list.iter().copied()))
 }
