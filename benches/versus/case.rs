@@ -178,8 +178,19 @@ impl Case {
         }
     }
 
+    /// Whether a contestant of this standing takes part.
     pub(crate) fn admits(self, standing: Standing) -> bool {
-        matches!(self, Self::Memory { .. }) || standing != Standing::BothLegs
+        match standing {
+            Standing::BothLegs => matches!(self, Self::Memory { .. }),
+            Standing::Uncapped => matches!(self, Self::Storm { .. }),
+            // A process per session: thousands of them, or hundreds of logins a second, aren't to be had.
+            Standing::Server => !matches!(self, Self::Memory { .. } | Self::Storm { .. }),
+            Standing::Ours
+            | Standing::Earlier
+            | Standing::Peer
+            | Standing::PlainPeer
+            | Standing::Floor => true,
+        }
     }
 }
 

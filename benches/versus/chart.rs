@@ -203,9 +203,11 @@ fn names(area: &Area<'_>, rows: &[&Row]) -> Result<(), Fault> {
 
 /// One scale for all panels.
 fn draw_panels(area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), Fault> {
-    let bars = panels.iter().flat_map(|panel| panel.bars.iter().flatten());
+    // A whole server's cost would leave the others a few pixels: its bar ends at the edge.
+    let bars = panels.iter().flat_map(|panel| rows.iter().zip(&panel.bars));
     let most = bars
-        .map(|spread| spread.max)
+        .filter(|(row, _)| row.standing != Standing::Server)
+        .filter_map(|(_, bar)| Some(bar.as_ref()?.max))
         .fold(f64::MIN_POSITIVE, f64::max);
     let width = (WIDTH - NAMES - 10) / whole(panels.len());
     for (at, panel) in panels.iter().enumerate() {
@@ -222,11 +224,8 @@ fn draw_panels(area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), F
         area.draw(&PathElement::new(axis, LINE))?;
         for (at, (row, bar)) in rows.iter().zip(&panel.bars).enumerate() {
             if let Some(spread) = bar {
-                draw_bar(
-                    area,
-                    (left, middle(at)),
-                    (*spread, scale, colour(row.standing)),
-                )?;
+                let look = (scale, most, colour(row.standing));
+                draw_bar(area, (left, middle(at)), *spread, look)?;
             }
         }
     }
@@ -236,9 +235,10 @@ fn draw_panels(area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), F
 fn draw_bar(
     area: &Area<'_>,
     (left, y): (i32, i32),
-    (spread, scale, colour): (Spread, f64, RGBColor),
+    spread: Spread,
+    (scale, most, colour): (f64, f64, RGBColor),
 ) -> Result<(), Fault> {
-    let at = |value: f64| left + pixels(value * scale);
+    let at = |value: f64| left + pixels(value.min(most) * scale);
     let end = at(spread.median);
     let corners = [(left, y - 8), (end, y + 8)];
     area.draw(&Rectangle::new(corners, colour.filled()))?;
@@ -265,10 +265,10 @@ fn draw_bar(
 fn colour(standing: Standing) -> RGBColor {
     match standing {
         Standing::Ours => RGBColor(9, 105, 218),
-        Standing::BothLegs | Standing::Earlier => RGBColor(128, 180, 240),
+        Standing::BothLegs | Standing::Uncapped | Standing::Earlier => RGBColor(128, 180, 240),
         Standing::Peer => RGBColor(232, 159, 80),
         Standing::PlainPeer => RGBColor(243, 210, 170),
-        Standing::Floor => RGBColor(200, 207, 214),
+        Standing::Floor | Standing::Server => RGBColor(200, 207, 214),
     }
 }
 

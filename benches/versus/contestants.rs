@@ -15,6 +15,7 @@ use crate::certs::Leaf;
 use crate::job::{Dialect, Target, Tls};
 use crate::process::{Core, Fault, Running, run};
 
+use portcullis::Variant;
 pub(crate) use portcullis::build;
 pub(crate) use postgres::Cluster;
 
@@ -25,6 +26,8 @@ pub(crate) enum Standing {
     Ours,
     /// The same with TLS towards the backend as well: measured by the memory of its sessions.
     BothLegs,
+    /// The same with no cap on handshakes: measured by what live sessions feel of a storm of logins.
+    Uncapped,
     /// Another revision of it.
     Earlier,
     /// Another program that terminates TLS; the best of these is what ratios are taken to.
@@ -33,6 +36,8 @@ pub(crate) enum Standing {
     PlainPeer,
     /// A floor: what no proxy can be expected to go below.
     Floor,
+    /// The server itself, its whole cost counted, where it isn't what stands behind the others.
+    Server,
 }
 
 /// Where contestants run.
@@ -87,22 +92,24 @@ impl Entrant {
     /// An earlier revision of the gate.
     pub(crate) fn earlier(name: &str, binary: PathBuf) -> Self {
         Self::new(name, Standing::Earlier, move |stage| {
-            portcullis::start(stage, &binary, "disable")
+            portcullis::start(stage, &binary, Variant::Shipped)
         })
     }
 }
 
 /// Everybody that can take part before this dialect's backend.
 pub(crate) fn field(dialect: Dialect) -> Vec<Entrant> {
-    use Standing::{BothLegs, Floor, Ours, Peer, PlainPeer};
+    use Standing::{BothLegs, Floor, Ours, Peer, PlainPeer, Server, Uncapped};
     let binary = Path::new(env!("CARGO_BIN_EXE_portcullis"));
+    let gate = |name, standing, variant| {
+        Entrant::new(name, standing, move |stage| {
+            portcullis::start(stage, binary, variant)
+        })
+    };
     let mut field = vec![
-        Entrant::new("portcullis", Ours, |stage| {
-            portcullis::start(stage, binary, "disable")
-        }),
-        Entrant::new("portcullis-both-legs", BothLegs, |stage| {
-            portcullis::start(stage, binary, "require")
-        }),
+        gate("portcullis", Ours, Variant::Shipped),
+        gate("portcullis-both-legs", BothLegs, Variant::BothLegs),
+        gate("portcullis-uncapped", Uncapped, Variant::Uncapped),
         Entrant::new("pgbouncer", Peer, pgbouncer::start),
         Entrant::new("stunnel", Peer, stunnel::start),
         Entrant::new("haproxy-tls", Peer, haproxy::with_tls),
@@ -111,7 +118,10 @@ pub(crate) fn field(dialect: Dialect) -> Vec<Entrant> {
         Entrant::new("raw-tls", Floor, floors::raw_tls),
     ];
     match dialect {
-        Dialect::Fake => field.push(Entrant::new("rustls", Floor, floors::rustls)),
+        Dialect::Fake => {
+            field.push(Entrant::new("rustls", Floor, floors::rustls));
+            field.push(Entrant::new("postgres", Server, postgres::direct));
+        }
         Dialect::Postgres => field.push(Entrant::new("postgres", Floor, postgres::direct)),
     }
     field

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::certs;
-use crate::job::{Dialect, Job, Reading, Target, Tls, Work};
+use crate::job::{Dialect, Job, Reading, Target, Tls, Work, reading};
 use crate::pipe::{Pipe, fault, message, packet};
 use crate::proc::Cpu;
 use crate::scram::{self, Secret};
@@ -179,6 +179,31 @@ where
         ended??;
     }
     Ok(())
+}
+
+/// Has that many clients do the same for so many seconds, and tells how often they did it, how long
+/// that took and what it cost.
+async fn measured<F>(
+    job: &Job,
+    (clients, seconds): (usize, f64),
+    client: impl Fn(Rc<Course>) -> F,
+) -> io::Result<Reading>
+where
+    F: Future<Output = io::Result<()>> + 'static,
+{
+    let course = Rc::new(Course::default());
+    let clients = all(clients, || client(Rc::clone(&course)));
+    let (spent, ended) = tokio::join!(course.run(job, seconds), clients);
+    ended?;
+    let (done, p50, p99) = course.summary()?;
+    Ok(reading([
+        ("per_second", done / spent.wall),
+        ("cpu_us", spent.proxy * 1e6 / done),
+        ("p50_us", p50),
+        ("p99_us", p99),
+        ("proxy_percent", spent.proxy_percent()),
+        ("load_percent", spent.load_percent()),
+    ]))
 }
 
 /// What the clients of one measurement share.

@@ -11,7 +11,7 @@
 //! | `load` | the clients, a process of their own |
 //! | `backend`, `relay` | the fake backend and the raw TCP copy, processes of their own |
 //! | `process`, `proc` | starting and ending processes; what they cost |
-//! | `report`, `reach`, `chart`, `stats` | what comes of it |
+//! | `report`, `summary`, `reach`, `chart`, `stats` | what comes of it |
 
 mod backend;
 mod case;
@@ -31,6 +31,7 @@ mod relay;
 mod report;
 mod scram;
 mod stats;
+mod summary;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -117,10 +117,12 @@ fn line(
     let subject = match goal.standing {
         Standing::BothLegs => format!("{}, TLS on both legs", case.title()),
         Standing::Ours
+        | Standing::Uncapped
         | Standing::Earlier
         | Standing::Peer
         | Standing::PlainPeer
-        | Standing::Floor => case.title(),
+        | Standing::Floor
+        | Standing::Server => case.title(),
     };
     writeln!(
         out,

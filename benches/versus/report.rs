@@ -12,6 +12,7 @@ use crate::contestants::Standing;
 use crate::process::Fault;
 use crate::reach;
 use crate::stats::{Spread, short};
+use crate::summary;
 
 /// What the ratios of a case are taken to.
 pub(crate) struct Yardsticks {
@@ -90,6 +91,8 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
         "- Medians of {} round(s) (min..max); memory is measured once. {} s in all.\n",
         results.rounds, results.seconds
     )?;
+    summary::write(&mut out, results)?;
+    writeln!(out)?;
     charts
         .iter()
         .try_for_each(|chart| writeln!(out, "![{chart}]({chart}.svg)"))?;
@@ -155,12 +158,14 @@ fn told(spread: Spread) -> String {
     }
 }
 
-fn emphasised(row: &Row) -> String {
+pub(crate) fn emphasised(row: &Row) -> String {
     match row.standing {
         Standing::Ours => format!("**{}**", row.name),
-        Standing::BothLegs | Standing::Earlier | Standing::Peer => row.name.clone(),
+        Standing::BothLegs | Standing::Uncapped | Standing::Earlier | Standing::Peer => {
+            row.name.clone()
+        }
         Standing::PlainPeer => format!("{} (no TLS)", row.name),
-        Standing::Floor => format!("*{}*", row.name),
+        Standing::Floor | Standing::Server => format!("*{}*", row.name),
     }
 }
 

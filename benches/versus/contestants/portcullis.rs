@@ -25,15 +25,42 @@ connections_per_second_per_source = 1_000_000
 connection_burst_per_source = 1_000_000
 ";
 
-/// `sslmode` is towards the backend.
-pub(super) fn start(stage: &Stage, binary: &Path, sslmode: &str) -> Result<Contestant, Fault> {
+/// In what a row of the gate's differs from the others of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Variant {
+    /// As it is shipped, the backend in clear.
+    Shipped,
+    /// TLS towards the backend, too.
+    BothLegs,
+    /// So many handshakes at once that nobody waits for a turn.
+    Uncapped,
+}
+
+impl Variant {
+    const fn sslmode(self) -> &'static str {
+        match self {
+            Self::Shipped | Self::Uncapped => "disable",
+            Self::BothLegs => "require",
+        }
+    }
+
+    const fn runtime(self) -> &'static str {
+        match self {
+            Self::Shipped | Self::BothLegs => "",
+            Self::Uncapped => "[runtime]\nhandshakes = 1024\n",
+        }
+    }
+}
+
+pub(super) fn start(stage: &Stage, binary: &Path, variant: Variant) -> Result<Contestant, Fault> {
+    let (sslmode, runtime) = (variant.sslmode(), variant.runtime());
     let address = free_port()?;
     // Two revisions can run at once; each has a directory to itself.
     let home = stage.file(&format!("portcullis-{}", address.port()));
     fs::create_dir_all(home.join("certs"))?;
     let configuration = home.join("proxy.toml");
     let text = format!(
-        "listen = [\"{address}\"]\ncerts = \"certs\"\n{SETTINGS}[project.bench]\n\
+        "listen = [\"{address}\"]\ncerts = \"certs\"\n{SETTINGS}{runtime}[project.bench]\n\
          hosts = [\"localhost\", \"127.0.0.1\"]\nallow = [\"anywhere\"]\n\
          backend = \"postgres://{}\"\nsslmode = \"{sslmode}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
         stage.backend,
@@ -52,7 +79,8 @@ pub(super) fn start(stage: &Stage, binary: &Path, sslmode: &str) -> Result<Conte
         target: stage.target(address, Tls::Negotiated),
         version: version(binary, "--version"),
         settings: format!(
-            "allow anywhere; limits out of the way; log level error; no admin; backend {sslmode}"
+            "allow anywhere; limits out of the way; log level error; no admin; backend {sslmode} {}",
+            runtime.trim().replace('\n', " ")
         ),
     })
 }

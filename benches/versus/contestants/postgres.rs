@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{Contestant, Stage};
 use crate::certs::Leaf;
-use crate::job::Tls;
+use crate::job::{Dialect, Target, Tls};
 use crate::process::{Core, Fault, Running, find, free_port, is_root, pinned_as, run};
 
 const USER: &str = "postgres";
@@ -97,7 +97,10 @@ impl Cluster {
 pub(super) fn direct(stage: &Stage) -> Result<Contestant, Fault> {
     let cluster = Cluster::start(&stage.dir, &stage.leaf, (stage.proxy_core, &stage.verifier))?;
     Ok(Contestant {
-        target: stage.target(cluster.address, Tls::Negotiated),
+        target: Target {
+            dialect: Dialect::Postgres,
+            ..stage.target(cluster.address, Tls::Negotiated)
+        },
         version: cluster.version,
         settings: "no proxy: the server itself, its whole cost counted; P-256 in place of X25519, asked for \
                    by HelloRetryRequest".to_owned(),

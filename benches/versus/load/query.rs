@@ -4,27 +4,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Course, Dialer, all, close, query};
-use crate::job::{Job, Reading, reading};
+use super::{Course, Dialer, close, query};
+use crate::job::{Job, Reading};
 
 pub(super) async fn run(
     job: &Job,
     dialer: &Rc<Dialer>,
-    (clients, seconds): (usize, f64),
+    extent: (usize, f64),
 ) -> io::Result<Reading> {
-    let course = Rc::new(Course::default());
-    let clients = all(clients, || client(Rc::clone(dialer), Rc::clone(&course)));
-    let (spent, ended) = tokio::join!(course.run(job, seconds), clients);
-    ended?;
-    let (queries, p50, p99) = course.summary()?;
-    Ok(reading([
-        ("per_second", queries / spent.wall),
-        ("cpu_us", spent.proxy * 1e6 / queries),
-        ("p50_us", p50),
-        ("p99_us", p99),
-        ("proxy_percent", spent.proxy_percent()),
-        ("load_percent", spent.load_percent()),
-    ]))
+    super::measured(job, extent, |course| client(Rc::clone(dialer), course)).await
 }
 
 async fn client(dialer: Rc<Dialer>, course: Rc<Course>) -> io::Result<()> {
