@@ -11,6 +11,7 @@ mod dial;
 mod endpoint;
 mod error;
 mod identity;
+mod names;
 mod negotiation;
 mod standing;
 mod stream;
@@ -31,6 +32,7 @@ pub use connect::{Connected, Hello, Unavailable};
 pub use endpoint::Endpoint;
 pub use error::{DialError, InvalidBackend, certificate_alert};
 pub use identity::{ClientIdentity, InvalidIdentity};
+pub use names::NameCaching;
 pub use negotiation::SslNegotiation;
 pub use standing::Live;
 pub use stream::{BackendConnection, BackendPeer, Reached};
@@ -51,6 +53,8 @@ pub struct Dialling {
     /// For all that is done with one address: resolving, connecting, TLS; and, where there is another
     /// address to go on to, its first answer to the StartupMessage.
     pub connect_timeout: Duration,
+    /// For how long what its names resolve to is kept.
+    pub names: NameCaching,
     /// What TCP is to do about a server that has vanished.
     pub tcp: TcpTuning,
 }

@@ -145,7 +145,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backend::{BackendPeer, BackendTls, Dialling, Endpoint};
+    use crate::backend::{BackendPeer, BackendTls, Dialling, Endpoint, NameCaching};
     use crate::relay::TcpTuning;
 
     fn target(project: &str) -> CancelTarget {
@@ -153,6 +153,7 @@ mod tests {
         let dialling = Dialling {
             tls: BackendTls::disable(),
             connect_timeout: Duration::from_secs(1),
+            names: NameCaching::default(),
             tcp: TcpTuning::default(),
         };
         CancelTarget {

@@ -61,13 +61,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backend::{BackendTls, Dialling};
+    use crate::backend::{BackendTls, Dialling, NameCaching};
     use crate::relay::TcpTuning;
 
     fn endpoints(count: usize) -> Vec<Arc<Endpoint>> {
         let dialling = Dialling {
             tls: BackendTls::disable(),
             connect_timeout: Duration::from_secs(1),
+            names: NameCaching::default(),
             tcp: TcpTuning::default(),
         };
         let make = |number| {

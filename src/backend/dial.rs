@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::{Endpoint, Tls, Way};
+use super::names::nowhere;
 use super::{BackendConnection, BackendPeer, ClientIdentity, DialError, SslNegotiation};
 use crate::address::{BackendAddr, Host};
 use crate::relay::{BackendStream, TcpTuning};
@@ -36,9 +37,15 @@ pub(super) async fn dial(
     let (stream, peer) = match &endpoint.way {
         Way::Unix { socket } => connect_unix(socket, &patience).await?,
         Way::Tcp { host, port, tls } => {
-            let (tcp, address) = match peer {
-                Some(BackendPeer::Tcp(known)) => connect_known(*known, &patience).await?,
-                Some(BackendPeer::Unix(_)) | None => connect_tcp((host, *port), &patience).await?,
+            let (tcp, address) = match (peer, host) {
+                (Some(BackendPeer::Tcp(known)), _) => connect_known(*known, &patience).await?,
+                (Some(BackendPeer::Unix(_)) | None, Host::Address(ip)) => {
+                    connect_known(SocketAddr::new(*ip, *port), &patience).await?
+                }
+                (Some(BackendPeer::Unix(_)) | None, Host::Name(name)) => {
+                    let lookup = || lookup(name.as_str(), *port);
+                    connect_name((host, endpoint), lookup, &patience).await?
+                }
             };
             let peer = BackendPeer::Tcp(address);
             match tls {
@@ -120,20 +127,37 @@ async fn connect_unix(
     }
 }
 
-async fn connect_tcp(
-    (host, port): (&Host, u16),
+/// Connects to a name. What it resolved to a while ago is asked for once more if nothing can be
+/// reached there.
+async fn connect_name<F>(
+    (host, endpoint): (&Host, &Endpoint),
+    lookup: impl Fn() -> F,
     patience: &Patience<'_>,
-) -> Result<(TcpStream, SocketAddr), DialError> {
+) -> Result<(TcpStream, SocketAddr), DialError>
+where
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
     let unresolved = |source| DialError::Resolve {
         host: host.clone(),
         source,
     };
-    let addresses = patience
-        .limit("resolving", resolve(host, port))
-        .await?
-        .map_err(unresolved)?;
-    let nowhere = unresolved(io::Error::other("the name has no address"));
-    connect_any(&addresses, nowhere, patience).await
+    let find = || {
+        // An old answer, if it comes to that, must leave the time to use it.
+        let half = patience.share(2).saturating_duration_since(Instant::now());
+        let found = endpoint.names.find(endpoint.caching, half, lookup());
+        patience.limit("resolving", found)
+    };
+    let found = find().await?.map_err(unresolved)?;
+    let nowhere = unresolved(nowhere());
+    let failure = match connect_any(&found.addresses, nowhere, patience).await {
+        Err(failure) if found.is_kept => failure,
+        ended => return ended,
+    };
+    endpoint.names.doubt(&found).await;
+    match find().await {
+        Ok(Ok(again)) => connect_any(&again.without(&found), failure, patience).await,
+        Ok(Err(_)) | Err(_) => Err(failure),
+    }
 }
 
 async fn connect_known(
@@ -173,11 +197,8 @@ async fn connect_any(
     Err(failure)
 }
 
-async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
-    match host {
-        Host::Address(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Name(name) => Ok(lookup_host((name.as_str(), port)).await?.collect()),
-    }
+async fn lookup(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((name, port)).await?.collect())
 }
 
 async fn connect(address: SocketAddr, tcp: TcpTuning) -> io::Result<TcpStream> {
@@ -260,6 +281,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::backend::{BackendTls, Dialling, NameCaching};
 
     fn patience(addr: &BackendAddr, within: Duration) -> Patience<'_> {
         Patience {
@@ -310,6 +332,38 @@ mod tests {
             error.to_string(),
             "cannot resolve db.internal: the name has no address"
         );
+    }
+
+    #[tokio::test]
+    async fn a_login_goes_on_to_what_the_name_resolves_to_by_now_when_nothing_known_answers() {
+        let addr: BackendAddr = "postgres://db.internal".parse().unwrap();
+        let patience = patience(&addr, Duration::from_secs(60));
+        let dialling = Dialling {
+            tls: BackendTls::disable(),
+            connect_timeout: Duration::from_secs(60),
+            names: NameCaching::default(),
+            tcp: TcpTuning::default(),
+        };
+        let endpoint = Endpoint::new(addr.clone(), &dialling).unwrap();
+        let host: Host = "db.internal".parse().unwrap();
+        let connect = async |address: SocketAddr| {
+            let lookup = || async move { Ok(vec![address]) };
+            let connected = connect_name((&host, &endpoint), lookup, &patience).await;
+            connected.map(|(_, reached)| reached)
+        };
+        let old = TcpListener::bind("127.0.0.1:0").unwrap();
+        let new = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [old_address, new_address] = [&old, &new].map(|it| it.local_addr().unwrap());
+
+        assert_eq!(connect(old_address).await.unwrap(), old_address);
+        // The record has changed, and nobody has to know yet.
+        assert_eq!(connect(new_address).await.unwrap(), old_address);
+        drop(old);
+        assert_eq!(connect(new_address).await.unwrap(), new_address);
+        drop(new);
+        let error = connect(new_address).await.unwrap_err().to_string();
+        let expected = format!("cannot connect to {new_address}");
+        assert!(error.starts_with(&expected), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,10 +7,11 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::names::Names;
 use super::standing::Standing;
 use super::{
     BackendConnection, BackendPeer, BackendTls, ClientIdentity, DialError, Dialling,
-    InvalidBackend, Live, SslNegotiation, dial,
+    InvalidBackend, Live, NameCaching, SslNegotiation, dial,
 };
 use crate::address::{BackendAddr, Host};
 use crate::relay::TcpTuning;
@@ -23,6 +24,8 @@ pub struct Endpoint {
     verifies: bool,
     pub(super) connect_timeout: Duration,
     pub(super) tcp: TcpTuning,
+    pub(super) caching: NameCaching,
+    pub(super) names: Arc<Names>,
     pub(super) standing: Arc<Standing>,
 }
 
@@ -73,6 +76,8 @@ impl Endpoint {
             verifies: dialling.tls.mode().verifies(),
             connect_timeout: dialling.connect_timeout,
             tcp: dialling.tcp,
+            caching: dialling.names,
+            names: Arc::default(),
             standing: Arc::default(),
         })
     }
@@ -84,6 +89,8 @@ impl Endpoint {
             verifies: self.verifies,
             connect_timeout: self.connect_timeout,
             tcp: self.tcp,
+            caching: self.caching,
+            names: Arc::clone(&other.names),
             standing: Arc::clone(&other.standing),
         }
     }
@@ -115,8 +122,9 @@ impl Endpoint {
         Live::new(&self.standing)
     }
 
-    /// Connects, and finishes TLS as the project demands. A name is resolved anew each time, and all
-    /// its addresses are tried in turn, each with its share of the time that is left. To a backend
+    /// Connects, and finishes TLS as the project demands. All addresses of a name are tried in turn,
+    /// each with its share of the time that is left; how old the answer of the resolver may be that
+    /// tells them, [`NameCaching`] says. To a backend
     /// that asks for a client certificate `identity` is shown, else the project's own if it has one.
     ///
     /// # Errors

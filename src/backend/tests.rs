@@ -53,6 +53,7 @@ fn dialling(tls: &BackendTls) -> Dialling {
     Dialling {
         tls: tls.clone(),
         connect_timeout: Duration::from_secs(60),
+        names: NameCaching::default(),
         tcp: TcpTuning::default(),
     }
 }

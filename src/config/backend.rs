@@ -10,7 +10,7 @@ use super::section::Section;
 use super::tcp;
 use super::value::{At, Value, Word, Words, quoted, show_path};
 use crate::address::{BackendAddr, Host};
-use crate::backend::{Balance, SslMode, SslNegotiation};
+use crate::backend::{Balance, NameCaching, SslMode, SslNegotiation};
 use crate::pki::{Keystore, check_secret};
 use crate::relay::TcpTuning;
 
@@ -31,6 +31,8 @@ pub struct BackendSpec {
     pub client_certificate: Option<ClientCertificate>,
     /// How long one attempt to connect may take, 100 ms to 1 minute.
     pub connect_timeout: Duration,
+    /// For how long what a name resolves to is kept: 0 to 1 hour, and 0 to 7 days longer.
+    pub names: NameCaching,
     /// When a server that has vanished is found out.
     pub tcp: TcpTuning,
 }
@@ -153,6 +155,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, default: TcpTuning) -> Option<
     refuse_weak_roots(section, sslmode, sslrootcert.as_ref());
     let within = Duration::from_millis(100)..=Duration::from_secs(60);
     let connect_timeout = section.or_within("connect_timeout", Duration::from_secs(5), &within);
+    let names = read_caching(section);
     let tcp = tcp::read(section, default);
     Some(BackendSpec {
         addresses: addresses?,
@@ -162,8 +165,18 @@ pub(super) fn read(section: &mut Section<'_, '_>, default: TcpTuning) -> Option<
         sslnegotiation,
         client_certificate,
         connect_timeout,
+        names,
         tcp,
     })
+}
+
+fn read_caching(section: &mut Section<'_, '_>) -> NameCaching {
+    let NameCaching { fresh, stale } = NameCaching::default();
+    let up_to = |most| Duration::ZERO..=Duration::from_secs(most);
+    NameCaching {
+        fresh: section.or_within("dns_cache", fresh, &up_to(3600)),
+        stale: section.or_within("dns_cache_stale", stale, &up_to(7 * 86_400)),
+    }
 }
 
 /// Watches the certificate of the project's CA, if the backend is verified by it.

@@ -68,6 +68,7 @@ fn make(
     let dialling = Dialling {
         tls,
         connect_timeout: spec.connect_timeout,
+        names: spec.names,
         tcp: spec.tcp,
     };
     let backend = Backend::new(spec.addresses.clone(), &dialling, spec.balance)?;

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::backend::{BackendTls, Balance, Dialling};
+use crate::backend::{BackendTls, Balance, Dialling, NameCaching};
 use crate::relay::TcpTuning;
 use crate::wire::encode::{FatalResponse, authentication_sasl, fatal};
 
@@ -21,6 +21,7 @@ fn backend(addresses: &[String], connect_timeout: Duration) -> Backend {
     let dialling = Dialling {
         tls: BackendTls::disable(),
         connect_timeout,
+        names: NameCaching::default(),
         tcp: TcpTuning::default(),
     };
     let addresses = addresses.iter().map(|addr| addr.parse().unwrap());
