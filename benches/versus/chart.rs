@@ -33,7 +33,8 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 struct Chart {
     name: &'static str,
     title: &'static str,
-    key: &'static str,
+    /// As the load names it, and what its panels are headed with besides the case.
+    keys: &'static [(&'static str, &'static str)],
     panel: fn(Case) -> Option<String>,
 }
 
@@ -41,49 +42,49 @@ const CHARTS: [Chart; 8] = [
     Chart {
         name: "login-cpu",
         title: "Login: CPU µs of the proxy (less is better)",
-        key: "cpu_us",
+        keys: &[("cpu_us", "")],
         panel: login,
     },
     Chart {
         name: "login-rate",
         title: "Logins per second on one core (more is better)",
-        key: "per_second",
+        keys: &[("per_second", "")],
         panel: login,
     },
     Chart {
         name: "bulk-cpu",
         title: "Bulk: CPU seconds of the proxy per GB (less is better)",
-        key: "cpu_s_per_gb",
+        keys: &[("cpu_s_per_gb", "")],
         panel: bulk,
     },
     Chart {
         name: "bulk-rate",
         title: "Bulk: MB/s through one core (more is better)",
-        key: "mb_per_second",
+        keys: &[("mb_per_second", "")],
         panel: bulk,
     },
     Chart {
         name: "query-cpu",
         title: "SELECT 1: CPU µs of the proxy per query (less is better)",
-        key: "cpu_us",
+        keys: &[("cpu_us", "")],
         panel: query,
     },
     Chart {
         name: "query-latency",
         title: "SELECT 1, all on one core: p50 in µs (less is better)",
-        key: "p50_us",
+        keys: &[("p50_us", "")],
         panel: one_cpu,
     },
     Chart {
         name: "memory",
         title: "Memory per idle session: KiB of PSS (less is better)",
-        key: "kib_most",
+        keys: &[("kib_most", "")],
         panel: memory,
     },
     Chart {
         name: "storm",
         title: "SELECT 1 while others log in: p99 in µs (less is better)",
-        key: "storm_p99_us",
+        keys: &[("calm_p99_us", "calm"), ("storm_p99_us", "in the storm")],
         panel: storm,
     },
 ];
@@ -117,7 +118,7 @@ fn memory(case: Case) -> Option<String> {
 }
 
 fn storm(case: Case) -> Option<String> {
-    matches!(case, Case::Storm { .. }).then(|| "8 live sessions".to_owned())
+    matches!(case, Case::Storm { .. }).then(|| "8 live sessions,".to_owned())
 }
 
 fn behind_comma(case: Case) -> String {
@@ -159,16 +160,17 @@ impl Chart {
         if rows.is_empty() {
             return Ok(false);
         }
-        let panels: Vec<Panel> = cases
-            .into_iter()
-            .map(|(at, title)| Panel {
-                title,
-                bars: rows
-                    .iter()
-                    .map(|row| results.spread(row, at, self.key))
-                    .collect(),
+        let panels = cases.iter().flat_map(|(at, title)| {
+            let rows = &rows;
+            self.keys.iter().map(move |(key, head)| {
+                let bars = rows.iter().map(|row| results.spread(row, *at, key));
+                Panel {
+                    title: format!("{title} {head}"),
+                    bars: bars.collect(),
+                }
             })
-            .collect();
+        });
+        let panels: Vec<Panel> = panels.collect();
         let height = HEAD + BAR * whole(rows.len()) + FOOT;
         let path = dir.join(format!("{}.svg", self.name));
         let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
@@ -176,7 +178,8 @@ impl Chart {
         area.fill(&WHITE)?;
         text(&area, self.title, (16, 26), (20, INK, HPos::Left))?;
         let told = format!(
-            "{}. Bars: median; whiskers: min to max of {} round(s). Orange: peers (pale: without TLS). Grey: floors.",
+            "{}. Bars: median; whiskers: min to max of {} round(s). Orange: peers (pale: without TLS). Grey: floors; \
+             one with a gap goes on.",
             certs::TERMS,
             results.rounds
         );
@@ -242,6 +245,10 @@ fn draw_bar(
     let end = at(spread.median);
     let corners = [(left, y - 8), (end, y + 8)];
     area.draw(&Rectangle::new(corners, colour.filled()))?;
+    if spread.median > most {
+        let gap = [(end - 16, y - 8), (end - 12, y + 8)];
+        area.draw(&Rectangle::new(gap, WHITE.filled()))?;
+    }
     let mut figure = end;
     if spread.min < spread.max {
         let (from, to) = (at(spread.min), at(spread.max));

@@ -100,7 +100,7 @@ fn memory(lanes: &mut [Lane], case: (usize, Case), hall: &Hall<'_>) {
         .map(|lane| lane.contestant.take().is_some());
     let able: Vec<bool> = able.collect();
     for (lane, able) in lanes.iter_mut().zip(able) {
-        if able {
+        if able && case.1.admits(lane.entrant.standing) {
             lane.begin(&hall.stage);
             lane.measure(case, hall, true);
             lane.contestant = None;

@@ -79,8 +79,11 @@ pub(super) fn start(stage: &Stage, binary: &Path, variant: Variant) -> Result<Co
         target: stage.target(address, Tls::Negotiated),
         version: version(binary, "--version"),
         settings: format!(
-            "allow anywhere; limits out of the way; log level error; no admin; backend {sslmode} {}",
-            runtime.trim().replace('\n', " ")
+            "allow anywhere; limits out of the way; log level error; no admin; backend {sslmode}{}",
+            runtime
+                .replace('\n', " ")
+                .trim_end()
+                .replace("[runtime]", ";")
         ),
     })
 }
