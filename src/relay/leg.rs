@@ -43,7 +43,7 @@ impl ClientLeg {
     }
 
     /// Whether there is something encrypted that the socket has not taken.
-    pub(super) const fn has_unsent(&self) -> bool {
+    pub(super) fn has_unsent(&self) -> bool {
         self.0.has_unsent()
     }
 
