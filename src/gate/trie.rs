@@ -29,7 +29,7 @@
 //! # What it costs
 //! With n prefixes: a lookup is O(log n) at worst and O(1) where prefixes are spread evenly;
 //! building is O(n log n). There are at most 2n + 1 ranges, of 8 bytes in IPv4 and 11 in IPv6
-//! (12 in a short list), and a tenth of that for fences and index in IPv4, a fifth in IPv6; an IPv6 prefix
+//! (12 in a short list), and an eighth of that for fences and index in IPv4, a fifth in IPv6; an IPv6 prefix
 //! longer than /64, alone in its /64, costs about 75 bytes. A family without prefixes has nothing on
 //! the heap. `docs/benchmarks/trie.md` has the figures.
 
