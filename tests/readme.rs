@@ -37,6 +37,19 @@ fn the_readme_lists_every_series() {
     );
 }
 
+#[test]
+fn the_readme_tells_what_versus_measured_last() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks/versus.md");
+    let told = fs::read_to_string(path).expect("docs/benchmarks/versus.md");
+    let lines = told.split_inclusive('\n');
+    let table = lines
+        .skip_while(|line| !line.starts_with("| beside others |"))
+        .take_while(|line| line.starts_with('|'));
+    let table: String = table.collect();
+    assert!(!table.is_empty(), "versus.md has no table of the whole run");
+    hold("<!-- docs/benchmarks/versus.md -->\n\n", &table);
+}
+
 /// Holds the table behind `head` to `table`.
 fn hold(head: &str, table: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");

@@ -47,7 +47,7 @@ const COLUMNS: [Column; 7] = [
         key: "kib_most",
     },
     Column {
-        label: "its p99 in a storm of logins",
+        label: "µs of one in a storm of logins, p99",
         case: |case| matches!(case, Case::Storm { .. }),
         key: "storm_p99_us",
     },
