@@ -5,6 +5,7 @@ pub mod check;
 pub mod conninfo;
 mod control;
 pub mod demo;
+pub mod deny;
 mod descriptors;
 mod log;
 pub mod rules;
@@ -59,6 +60,8 @@ enum Command {
     Conninfo(conninfo::ConninfoArgs),
     /// Show, test and change who may come in to a project
     Rules(rules::RulesArgs),
+    /// Show, test and change who is closed on whatever the projects say
+    Deny(deny::DenyArgs),
     /// Look at a project's CA, issue and revoke certificates, rotate it
     Ca(ca::CaArgs),
     /// Show the gate at work in front of a throwaway PostgreSQL server
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Conninfo(args) => conninfo::main(&args),
         Command::Rules(args) => rules::main(args),
+        Command::Deny(args) => deny::main(args),
         Command::Ca(args) => ca::main(args),
         Command::Demo(args) => demo::main(&args),
     }

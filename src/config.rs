@@ -206,7 +206,11 @@ impl Config {
         Self::load_main_again(path, CompiledSets::default())
     }
 
-    fn load_main_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
+    /// Reads it so, and compiles nothing that is known.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn load_main_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
         let file = SourceFile::look(&absolute(path)?);
         let text = files::read_text(file.path(), MAX_FILE)
             .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;

@@ -3,11 +3,16 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /v1/deny` | [`DenyInForce`] |
+//! | `GET /v1/deny/decision?address=IP` | [`DenyDecision`] |
+//! | `POST /v1/deny/cuts` with [`Proposal`] | [`Cuts`] |
 //! | `GET /v1/projects/NAME/rules` | [`RulesInForce`] |
 //! | `GET /v1/projects/NAME/decision?address=IP` | [`DecisionInForce`] |
 //! | `POST /v1/projects/NAME/cuts` with [`Proposal`] | [`Cuts`] |
 //!
 //! A project that isn't there is 404, a request that can't be read 400.
+
+mod deny;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,11 +34,12 @@ use crate::address::ClientAddr;
 use crate::config::Revision;
 use crate::connection::Gate;
 use crate::gate::allow_list::{AllowList, Hits, Shadow};
-use crate::gate::deny_list::Denied;
 use crate::gate::rule::{Rule, Source, Verdict};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects};
 use crate::revocation;
+
+pub use deny::{DenyDecision, DenyInForce, DenyListed, FileHits};
 
 /// The longest proposal, in bytes: some half a million rules.
 const MAX_PROPOSAL: usize = 64 * 1024 * 1024;
@@ -87,59 +93,6 @@ pub struct DecisionInForce {
     pub deny_listed: Option<DenyListed>,
     /// Whether the project lets in whom its rules deny.
     pub observe: bool,
-}
-
-/// An entry of the process-wide deny list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DenyListed {
-    /// The rule's id; none if the entry stands in a file.
-    pub id: Option<String>,
-    /// The rule's source, or the file's prefix.
-    pub source: String,
-    /// The file that it stands in, if it is not a rule.
-    pub file: Option<String>,
-    /// Connections that were turned away by the rule, or by any entry of the file.
-    pub hits: u64,
-    /// When the last one was, RFC 3339; none for never.
-    pub last_hit: Option<String>,
-}
-
-impl From<Denied<'_>> for DenyListed {
-    fn from(denied: Denied<'_>) -> Self {
-        let (id, file, hits) = match denied {
-            Denied::Rule { rule, hits } => (Some(rule.id.to_string()), None, hits),
-            Denied::File { name, hits, .. } => (None, Some(name.to_owned()), hits),
-        };
-        Self {
-            id,
-            source: denied.source().to_string(),
-            file,
-            hits: hits.count,
-            last_hit: hits.last.map(|last| last.to_string()),
-        }
-    }
-}
-
-/// The process-wide deny list as it is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DenyInForce {
-    /// What is written one by one, in the order of writing.
-    pub rules: Vec<RuleHits>,
-    /// The files.
-    pub files: Vec<FileHits>,
-}
-
-/// How often a file of networks turned somebody away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileHits {
-    /// The file.
-    pub file: String,
-    /// How many networks it lists.
-    pub networks: usize,
-    /// Connections that were turned away by it since the process started.
-    pub hits: u64,
-    /// When the last one was, RFC 3339; none for never.
-    pub last_hit: Option<String>,
 }
 
 /// A rule that matches an address and doesn't decide.
@@ -250,7 +203,9 @@ impl Control {
         } = socket;
         let admin = self.admin.clone().router();
         let routes = Router::new()
-            .route("/v1/deny", get(deny))
+            .route("/v1/deny", get(deny::list))
+            .route("/v1/deny/decision", get(deny::decision))
+            .route("/v1/deny/cuts", post(deny::cuts))
             .route("/v1/projects/{project}/rules", get(rules))
             .route("/v1/projects/{project}/decision", get(decision))
             .route("/v1/projects/{project}/cuts", post(cuts))
@@ -279,21 +234,6 @@ fn find(projects: &Projects, name: &str) -> Result<Arc<Project>, (StatusCode, St
 
 fn bad(why: impl ToString) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, format!("{}\n", why.to_string()))
-}
-
-async fn deny(State(gate): State<Arc<Gate>>) -> Json<DenyInForce> {
-    let projects = gate.projects.load_full();
-    let deny = &projects.common().deny;
-    let file = |(name, networks, hits): (&str, usize, Hits)| FileHits {
-        file: name.to_owned(),
-        networks,
-        hits: hits.count,
-        last_hit: hits.last.map(|last| last.to_string()),
-    };
-    Json(DenyInForce {
-        rules: deny.rules().map(rule_hits).collect(),
-        files: deny.files().map(file).collect(),
-    })
 }
 
 async fn rules(State(gate): State<Arc<Gate>>, Path(name): Path<String>) -> Answer<RulesInForce> {
@@ -358,6 +298,24 @@ async fn cuts(
 ) -> Answer<Cuts> {
     let projects = gate.projects.load_full();
     let project = find(&projects, &name)?;
+    let list = compile(projects, proposal).await?;
+    let (sessions, now) = (gate.sessions.of(&project.name), Timestamp::now());
+    let would_go = |client| revocation::would_cut(&project, &list, client, now);
+    let cut = sessions
+        .iter()
+        .filter(|session| would_go(session.client))
+        .count();
+    Ok(Json(Cuts {
+        sessions: sessions.len(),
+        cut,
+    }))
+}
+
+/// Compiles a proposal, with the tags that are in force.
+async fn compile(
+    projects: Arc<Projects>,
+    proposal: Proposal,
+) -> Result<AllowList, (StatusCode, String)> {
     let compiled = tokio::task::spawn_blocking(move || {
         let read = proposal.rules.iter().map(|rule| {
             rule.read()
@@ -370,17 +328,7 @@ async fn cuts(
             bad(invalid.join("\n"))
         })
     });
-    let list = compiled.await.map_err(bad)??;
-    let (sessions, now) = (gate.sessions.of(&project.name), Timestamp::now());
-    let would_go = |client| revocation::would_cut(&project, &list, client, now);
-    let cut = sessions
-        .iter()
-        .filter(|session| would_go(session.client))
-        .count();
-    Ok(Json(Cuts {
-        sessions: sessions.len(),
-        cut,
-    }))
+    compiled.await.map_err(bad)?
 }
 
 /// One rule for each source and verdict, the one that holds longest: ids are not part of a proposal.

@@ -1,10 +1,10 @@
 //! `portcullis rules`: who may come in, asked and changed.
 
-mod change;
-mod decide;
-mod guard;
+pub(super) mod change;
+pub(super) mod decide;
+pub(super) mod guard;
 mod import;
-mod list;
+pub(super) mod list;
 mod providers;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +14,10 @@ use clap::{Args, Subcommand};
 
 use super::control::{RunningGate, Unanswered};
 use super::{EXIT_USAGE, config_path};
-use crate::admin::control::RulesInForce;
-use crate::config::{Config, ConfigErrors, ProjectSpec, Style};
+use crate::admin::control::{DenyInForce, RulesInForce};
+use crate::config::{Config, ConfigErrors, ProjectSpec, RuleSpec, Style};
 use crate::id::ProjectName;
+use crate::store::edit::Owner;
 
 /// What `rules` takes.
 #[derive(Debug, Args)]
@@ -139,7 +140,36 @@ pub(super) fn find<'c>(
     })
 }
 
+/// Reads as much of the configuration as is needed to know whose rules are meant.
+fn load_of(path: &Path, owner: Owner<'_>) -> Result<Config, Failure> {
+    match owner {
+        Owner::Process => load_main(path),
+        Owner::Project(project) => load(path, project),
+    }
+}
+
+/// Whose rules are meant, as they are written.
+fn rules_of<'c>(config: &'c Config, owner: Owner<'_>) -> Result<&'c [RuleSpec], Failure> {
+    match owner {
+        Owner::Process => Ok(&config.deny.rules),
+        Owner::Project(project) => find(config, project).map(|spec| &*spec.rules),
+    }
+}
+
 /// The rules that the running gate has in force.
 fn in_force(config: &Config, project: &ProjectName) -> Result<RulesInForce, Unanswered> {
     RunningGate::of(config)?.get(&format!("/v1/projects/{project}/rules"))
+}
+
+/// The process-wide deny list that the running gate has in force.
+pub(super) fn deny_in_force(config: &Config) -> Result<DenyInForce, Unanswered> {
+    RunningGate::of(config)?.get("/v1/deny")
+}
+
+/// The revision that the running gate has in force.
+fn revision_in_force(config: &Config, owner: Owner<'_>) -> Result<String, Unanswered> {
+    match owner {
+        Owner::Process => deny_in_force(config).map(|list| list.revision),
+        Owner::Project(project) => in_force(config, project).map(|rules| rules.revision),
+    }
 }

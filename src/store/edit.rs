@@ -1,25 +1,70 @@
-//! A project's rules, changed where they stand, in `proxy.toml` or a file that it
-//! includes, comments and order kept.
+//! The rules of a project, or of the process-wide deny list, changed where they stand, in `proxy.toml` or
+//! a file that it includes, comments and order kept.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::replace::Lock;
 use super::rewrite::NewList;
-use crate::config::{CompiledSets, Config, ConfigErrors, ProjectSpec, Revision};
+use crate::config::{CompiledSets, Config, ConfigErrors, Revision, RuleSpec};
 use crate::gate::rule::{Rule, RuleId, Source, Verdict};
 use crate::id::ProjectName;
+
+/// Whose rules are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'e> {
+    /// The process: its deny list.
+    Process,
+    /// A project: its allow and its deny.
+    Project(&'e ProjectName),
+}
+
+impl Owner<'_> {
+    /// Its rules in a configuration, in the order of writing; none if there is no such project.
+    #[must_use]
+    pub fn rules<'c>(&self, config: &'c Config) -> Option<&'c [RuleSpec]> {
+        match self {
+            Self::Process => Some(&config.deny.rules),
+            Self::Project(name) => config.projects.get(*name).map(|spec| &*spec.rules),
+        }
+    }
+
+    const fn verdicts(self) -> &'static [Verdict] {
+        match self {
+            Self::Process => &[Verdict::Deny],
+            Self::Project(_) => &[Verdict::Allow, Verdict::Deny],
+        }
+    }
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process => f.write_str("the process-wide deny list"),
+            Self::Project(name) => fmt::Display::fmt(name, f),
+        }
+    }
+}
+
+/// The revision of rules as they are written.
+#[must_use]
+pub fn revision(rules: &[RuleSpec]) -> Revision {
+    Revision::of(rules.iter().map(|written| &written.rule))
+}
 
 /// Whose rules are changed, and in which state they must be.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'e> {
-    /// The project.
-    pub project: &'e ProjectName,
+    /// Whose.
+    pub owner: Owner<'e>,
     /// If given, nothing is changed unless the rules are at this revision.
     pub expected: Option<Revision>,
+    /// What need not be compiled again to read the file.
+    pub known: &'e CompiledSets,
 }
 
-/// A change of a project's rules.
+/// A change of rules.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'e> {
     /// Adds rules at the end of their verdict's list. A rule with the id, or else the source, of
@@ -49,8 +94,8 @@ impl Selector {
     }
 }
 
-impl std::fmt::Display for Selector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => write!(f, "with id {id}"),
             Self::Source(verdict, source) => write!(f, "to {verdict} {source}"),
@@ -65,9 +110,9 @@ pub struct Change {
     pub before: Config,
     /// The configuration after.
     pub after: Config,
-    /// The project's rules before.
+    /// The rules before.
     pub before_revision: Revision,
-    /// The project's rules after; equal to the one before if nothing had to change.
+    /// The rules after; equal to the one before if nothing had to change.
     pub after_revision: Revision,
     /// The lines that differ, each behind `-` or `+`.
     pub diff: String,
@@ -96,7 +141,7 @@ pub enum EditError {
     NoProject(ProjectName),
     /// There is no such rule.
     #[error("{0} has no rule {1}")]
-    NoRule(ProjectName, Selector),
+    NoRule(String, Selector),
     /// The rules are not in the state that the change was made for.
     #[error("the rules are at revision {found}, not {expected}: somebody changed them")]
     Revision {
@@ -118,18 +163,18 @@ pub enum EditError {
 /// # Errors
 /// As for [`apply`].
 pub fn preview(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
-    let kept = Kept::find(path, target.project)?;
+    let kept = Kept::find(path, target)?;
     let file = kept.file(path);
     let text = std::fs::read_to_string(file).map_err(|source| file_error(file, source))?;
     plan(path, (&kept, &text), target, edit)
 }
 
-/// Changes the file in which the project stands: under a lock, checked as a whole before it is put in place, by one rename.
+/// Changes the file in which the rules stand: under a lock, checked as a whole before it is put in place, by one rename.
 ///
 /// # Errors
 /// Whatever the reason, the file is as it was.
 pub fn apply(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change, EditError> {
-    let kept = Kept::find(path, target.project)?;
+    let kept = Kept::find(path, target)?;
     let file = kept.file(path);
     let lock = Lock::take(file).map_err(|source| file_error(file, source))?;
     let text = lock.read().map_err(|source| file_error(file, source))?;
@@ -145,7 +190,7 @@ pub fn apply(path: &Path, target: &Target<'_>, edit: Edit<'_>) -> Result<Change,
     Ok(change)
 }
 
-/// Where a project is kept.
+/// Where rules are kept.
 enum Kept {
     /// In the file itself, or nowhere.
     Here(CompiledSets),
@@ -154,10 +199,13 @@ enum Kept {
 }
 
 impl Kept {
-    fn find(path: &Path, project: &ProjectName) -> Result<Self, EditError> {
+    fn find(path: &Path, target: &Target<'_>) -> Result<Self, EditError> {
         let wrong = |errors: ConfigErrors| EditError::Before(errors.into());
-        let main = Config::load_main(path).map_err(wrong)?;
-        let file = main.file_of(project).map_err(wrong)?;
+        let main = Config::load_main_again(path, target.known.clone()).map_err(wrong)?;
+        let file = match target.owner {
+            Owner::Process => None,
+            Owner::Project(name) => main.file_of(name).map_err(wrong)?,
+        };
         Ok(match file {
             None => Self::Here(main.compiled()),
             Some(file) => Self::Included {
@@ -174,7 +222,7 @@ impl Kept {
         }
     }
 
-    /// The configuration, as far as it is about the project, if this is what its file holds.
+    /// The configuration, as far as it is about the rules, if this is what its file holds.
     fn load_text(&self, path: &Path, text: &str) -> Result<Config, ConfigErrors> {
         match self {
             Self::Here(known) => Config::load_text(path, text, known.clone()),
@@ -198,8 +246,8 @@ fn plan(
 ) -> Result<Change, EditError> {
     let before = kept.load_text(path, text);
     let before = before.map_err(|error| EditError::Before(error.into()))?;
-    let project = find(&before, target.project)?;
-    let before_revision = project.revision();
+    let specs = find(&before, target.owner)?;
+    let before_revision = revision(specs);
     if let Some(expected) = target
         .expected
         .filter(|expected| *expected != before_revision)
@@ -211,25 +259,25 @@ fn plan(
     }
     let mut edited = text.to_owned();
     let mut wanted = Vec::new();
-    for verdict in [Verdict::Allow, Verdict::Deny] {
-        let rules = project.rules.iter().map(|spec| &spec.rule);
-        let rules: Vec<_> = rules.filter(|rule| rule.verdict == verdict).collect();
-        let list = NewList::of(&rules, verdict, edit);
+    for verdict in target.owner.verdicts() {
+        let rules = specs.iter().map(|spec| &spec.rule);
+        let rules: Vec<_> = rules.filter(|rule| rule.verdict == *verdict).collect();
+        let list = NewList::of(&rules, *verdict, edit);
         edited = list
-            .write(&edited, target.project, verdict)
+            .write(&edited, target.owner, *verdict)
             .ok_or(EditError::Form)?;
         wanted.extend(list.into_rules());
     }
     if let Edit::Remove(selectors) = edit {
-        refuse_missing(project, selectors)?;
+        refuse_missing((target.owner, specs), selectors)?;
     }
     let after = kept.load_text(path, &edited);
     let after = after.map_err(|error| EditError::After(error.into()))?;
-    let found = find(&after, target.project)?;
-    if !found.rules.iter().map(|spec| &spec.rule).eq(wanted.iter()) {
+    let found = find(&after, target.owner)?;
+    if !found.iter().map(|spec| &spec.rule).eq(wanted.iter()) {
         return Err(EditError::Form);
     }
-    let after_revision = found.revision();
+    let after_revision = revision(found);
     let diff = diff(text, &edited);
     Ok(Change {
         before_revision,
@@ -241,22 +289,21 @@ fn plan(
     })
 }
 
-fn find<'c>(config: &'c Config, project: &ProjectName) -> Result<&'c ProjectSpec, EditError> {
-    config
-        .projects
-        .get(project)
-        .ok_or_else(|| EditError::NoProject(project.clone()))
+fn find<'c>(config: &'c Config, owner: Owner<'_>) -> Result<&'c [RuleSpec], EditError> {
+    let missing = || match owner {
+        Owner::Process => EditError::Form,
+        Owner::Project(name) => EditError::NoProject(name.clone()),
+    };
+    owner.rules(config).ok_or_else(missing)
 }
 
-fn refuse_missing(project: &ProjectSpec, selectors: &[Selector]) -> Result<(), EditError> {
-    let is_there = |selector: &&Selector| {
-        project
-            .rules
-            .iter()
-            .any(|spec| selector.selects(&spec.rule))
-    };
+fn refuse_missing(
+    (owner, specs): (Owner<'_>, &[RuleSpec]),
+    selectors: &[Selector],
+) -> Result<(), EditError> {
+    let is_there = |selector: &&Selector| specs.iter().any(|spec| selector.selects(&spec.rule));
     match selectors.iter().find(|selector| !is_there(selector)) {
-        Some(selector) => Err(EditError::NoRule(project.name.clone(), selector.clone())),
+        Some(selector) => Err(EditError::NoRule(owner.to_string(), selector.clone())),
         None => Ok(()),
     }
 }

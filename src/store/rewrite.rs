@@ -2,11 +2,10 @@
 
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
-use super::edit::Edit;
+use super::edit::{Edit, Owner};
 use super::list::{self, Fate, List};
 use crate::config::show_rule;
 use crate::gate::rule::{Rule, Source, Verdict};
-use crate::id::ProjectName;
 
 /// A list of one verdict with what becomes of it.
 pub(super) struct NewList<'r> {
@@ -51,39 +50,47 @@ impl<'r> NewList<'r> {
     }
 
     /// The text with the list in its new state; none if the list's form can't be rewritten.
-    pub(super) fn write(
-        &self,
-        text: &str,
-        project: &ProjectName,
-        verdict: Verdict,
-    ) -> Option<String> {
+    pub(super) fn write(&self, text: &str, owner: Owner<'_>, verdict: Verdict) -> Option<String> {
         let name = verdict.to_string();
         let mut text = text.to_owned();
-        if !has_key(&text, project, &name)? {
+        if !has_key(&text, owner, &name)? {
             if self.added.is_empty() {
                 return Some(text);
             }
-            text = insert_behind_allow(&text, project, &name)?;
+            text = match owner {
+                Owner::Process => insert_at_top(&text, &name)?,
+                Owner::Project(_) => insert_behind_allow(&text, owner, &name)?,
+            };
+        } else if self.is_as_it_was() {
+            // Whatever its form, if it can be read.
+            return Some(text);
         }
-        let fates: Vec<_> = self
-            .slots
-            .iter()
-            .map(|(rule, slot)| fate(rule, slot.as_ref()))
-            .collect();
-        let list = find_list(&text, project, &name)?;
-        if list.elements.len() != fates.len() {
-            return None;
-        }
-        text = list::change(&text, &list, &fates);
+        let (list, is_rule) = find_list(&text, owner, &name)?;
+        text = list::change(&text, &list, &self.fates(&is_rule)?);
         if self.added.is_empty() {
             return Some(text);
         }
-        let list = find_list(&text, project, &name)?;
+        let (list, _) = find_list(&text, owner, &name)?;
         Some(list::append(
             &text,
             &list,
             &self.added.iter().map(show_rule).collect::<Vec<_>>(),
         ))
+    }
+
+    fn is_as_it_was(&self) -> bool {
+        let is_kept = |(rule, slot): &(&Rule, Option<Rule>)| slot.as_ref() == Some(rule);
+        self.added.is_empty() && self.slots.iter().all(is_kept)
+    }
+
+    /// What becomes of each element, of which those that are no rule stay; none if these are other rules.
+    fn fates(&self, is_rule: &[bool]) -> Option<Vec<Fate>> {
+        let mut slots = self.slots.iter();
+        let mut next = || slots.next().map(|(rule, slot)| fate(rule, slot.as_ref()));
+        let elements = is_rule.iter();
+        let fates = elements.map(|is_rule| if *is_rule { next() } else { Some(Fate::Keep) });
+        let fates = fates.collect::<Option<_>>()?;
+        slots.next().is_none().then_some(fates)
     }
 
     fn add<'a>(&mut self, rules: impl Iterator<Item = &'a Rule>) {
@@ -147,38 +154,64 @@ fn fate(rule: &Rule, slot: Option<&Rule>) -> Fate {
     }
 }
 
-/// Calls `read` with a project's table.
-fn with_project<T>(
+/// Calls `read` with the table in which a list stands, and with whether that is an inline table.
+fn with_table<T>(
     text: &str,
-    project: &ProjectName,
+    owner: Owner<'_>,
     read: impl FnOnce(&dyn TableLike, bool) -> Option<T>,
 ) -> Option<T> {
     let document = Document::parse(text).ok()?;
-    let table = document
-        .get("project")?
-        .as_table_like()?
-        .get(project.as_str())?;
-    read(table.as_table_like()?, table.is_inline_table())
+    match owner {
+        Owner::Process => read(document.as_table(), false),
+        Owner::Project(name) => {
+            let projects = document.get("project")?.as_table_like()?;
+            let table = projects.get(name.as_str())?;
+            read(table.as_table_like()?, table.is_inline_table())
+        }
+    }
 }
 
-fn has_key(text: &str, project: &ProjectName, name: &str) -> Option<bool> {
-    with_project(text, project, |table, _| Some(table.contains_key(name)))
+fn has_key(text: &str, owner: Owner<'_>, name: &str) -> Option<bool> {
+    with_table(text, owner, |table, _| Some(table.contains_key(name)))
 }
 
-fn find_list(text: &str, project: &ProjectName, name: &str) -> Option<List> {
-    with_project(text, project, |table, _| {
+/// A list, and which of its elements are rules: the others name files.
+fn find_list(text: &str, owner: Owner<'_>, name: &str) -> Option<(List, Vec<bool>)> {
+    with_table(text, owner, |table, _| {
         let array = table.get(name)?.as_array()?;
         let elements = array.iter().map(Value::span).collect::<Option<_>>()?;
-        Some(List {
+        let names_file = |value: &Value| {
+            let table = value.as_inline_table();
+            table.is_some_and(|table| table.contains_key("file"))
+        };
+        let list = List {
             whole: array.span()?,
             elements,
-        })
+        };
+        Some((list, array.iter().map(|value| !names_file(value)).collect()))
+    })
+}
+
+/// The text with an empty list under the key `name` of no table: behind the last such key, or first of all.
+fn insert_at_top(text: &str, name: &str) -> Option<String> {
+    let newline = list::newline(text);
+    let end = with_table(text, Owner::Process, |table, _| {
+        let values = table.iter().filter(|(_, item)| item.is_value());
+        let ends = values.filter_map(|(_, item)| Some(item.span()?.end));
+        Some(ends.max())
+    })?;
+    Some(match end {
+        None => format!("{name} = []{newline}{newline}{text}"),
+        Some(end) => {
+            let (before, behind) = text.split_at(list::line_end(text, end));
+            format!("{before}{newline}{name} = []{behind}")
+        }
     })
 }
 
 /// The text with an empty list under the key `name`, written as `allow` is and right behind it.
-fn insert_behind_allow(text: &str, project: &ProjectName, name: &str) -> Option<String> {
-    with_project(text, project, |table, is_inline| {
+fn insert_behind_allow(text: &str, owner: Owner<'_>, name: &str) -> Option<String> {
+    with_table(text, owner, |table, is_inline| {
         let (key, value) = table.get_key_value("allow")?;
         let (start, end) = (Key::span(key)?.start, Item::span(value)?.end);
         let at = if is_inline {

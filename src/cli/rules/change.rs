@@ -1,4 +1,4 @@
-//! `portcullis rules add`, `remove` and `replace`.
+//! `portcullis rules add`, `remove` and `replace`, and of these what `portcullis deny` has, too.
 
 mod make;
 
@@ -14,16 +14,16 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 use super::Failure;
-use crate::config::{ProjectSpec, Revision};
+use crate::config::{Revision, RuleSpec};
 use crate::gate::rule::{Author, Note, Rule, RuleId, Source, Verdict};
 use crate::id::ProjectName;
-use crate::store::edit::{Edit, Selector};
+use crate::store::edit::{Edit, Owner, Selector};
 
 pub(super) use make::make;
 
 /// How a change is made.
 #[derive(Debug, Args)]
-pub(super) struct How {
+pub(in crate::cli) struct How {
     /// Show what would change, and how many live sessions that would cut; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -37,10 +37,35 @@ pub(super) struct How {
 
 /// Where a change is made from.
 #[derive(Debug, Args)]
-struct Origin {
+pub(in crate::cli) struct Origin {
     /// The address that you come from, if SSH_CONNECTION doesn't say it
     #[arg(long, value_name = "ADDRESS")]
     from: Option<IpAddr>,
+}
+
+/// What is said of a rule beside whom it is about.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Remarks {
+    /// Why, in at most 1024 characters
+    #[arg(long, value_name = "TEXT")]
+    note: Option<Note>,
+    /// Until when: a moment (RFC 3339), or a time from now such as 8h or 7d
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<Expiry>,
+    /// Who says so
+    #[arg(long, value_name = "NAME")]
+    author: Option<Author>,
+}
+
+impl Remarks {
+    fn on(&self, verdict: Verdict, source: Source) -> Rule {
+        Rule {
+            note: self.note.clone(),
+            expires: self.expires.map(|expiry| expiry.0),
+            author: self.author.clone(),
+            ..Rule::new(verdict, source)
+        }
+    }
 }
 
 /// What `add` takes.
@@ -54,15 +79,8 @@ pub(super) struct AddArgs {
     /// Shut them out rather than let them in
     #[arg(long)]
     deny: bool,
-    /// Why, in at most 1024 characters
-    #[arg(long, value_name = "TEXT")]
-    note: Option<Note>,
-    /// Until when: a moment (RFC 3339), or a time from now such as 8h or 7d
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<Expiry>,
-    /// Who says so
-    #[arg(long, value_name = "NAME")]
-    author: Option<Author>,
+    #[command(flatten)]
+    remarks: Remarks,
     #[command(flatten)]
     origin: Origin,
     #[command(flatten)]
@@ -133,7 +151,7 @@ impl FromStr for Expiry {
     }
 }
 
-/// A change of a project's rules.
+/// A change of rules.
 #[derive(Debug)]
 pub(super) enum Change {
     Add(Vec<Rule>),
@@ -163,26 +181,38 @@ pub(super) fn add(path: &Path, args: AddArgs) -> Result<ExitCode, Failure> {
             "nowhere stands alone: portcullis rules replace {project} nowhere --force"
         )));
     }
-    let expires = args.expires.map(|expiry| expiry.0);
-    let wanted = args.sources.into_iter().map(|source| Rule {
-        note: args.note.clone(),
-        expires,
-        author: args.author.clone(),
-        ..Rule::new(verdict, source)
-    });
+    let (owner, from) = (Owner::Project(&args.project), (&args.how, args.origin.from));
+    let sources = args.sources.into_iter();
+    let wanted = sources.map(|source| args.remarks.on(verdict, source));
     let wanted: Vec<_> = wanted.collect();
-    make(path, &args.project, (&args.how, args.origin.from), |spec| {
-        Ok(Change::Add(merged(spec, &wanted)))
+    make(path, owner, from, |rules| {
+        Ok(Change::Add(merged(rules, &wanted)))
+    })
+}
+
+/// Adds to the process-wide deny list.
+pub(in crate::cli) fn add_to_deny(
+    path: &Path,
+    sources: Vec<Source>,
+    remarks: &Remarks,
+    (how, origin): (&How, &Origin),
+) -> Result<ExitCode, Failure> {
+    let wanted = sources.into_iter();
+    let wanted: Vec<_> = wanted
+        .map(|source| remarks.on(Verdict::Deny, source))
+        .collect();
+    make(path, Owner::Process, (how, origin.from), |rules| {
+        Ok(Change::Add(merged(rules, &wanted)))
     })
 }
 
 /// The rules, each source once, each with what the one of the same source has and it says nothing of. An
 /// expiry that is past is not kept: the rule is meant to count.
-pub(super) fn merged(spec: &ProjectSpec, wanted: &[Rule]) -> Vec<Rule> {
+pub(super) fn merged(rules: &[RuleSpec], wanted: &[Rule]) -> Vec<Rule> {
     let now = Timestamp::now();
     let merge = |wanted: &Rule| {
         let is_same = |rule: &&Rule| rule.verdict == wanted.verdict && rule.source == wanted.source;
-        let there = spec.rules.iter().map(|written| &written.rule).find(is_same);
+        let there = rules.iter().map(|written| &written.rule).find(is_same);
         let Some(there) = there else {
             return wanted.clone();
         };
@@ -202,39 +232,47 @@ pub(super) fn merged(spec: &ProjectSpec, wanted: &[Rule]) -> Vec<Rule> {
 
 pub(super) fn remove(path: &Path, args: &RemoveArgs) -> Result<ExitCode, Failure> {
     let only = args.deny.then_some(Verdict::Deny);
-    make(path, &args.project, (&args.how, args.origin.from), |spec| {
-        let selectors = args.rules.iter().map(|text| select(spec, text, only));
+    let owner = Owner::Project(&args.project);
+    let texts = (&*args.rules, only);
+    remove_of(path, owner, (&args.how, &args.origin), texts)
+}
+
+/// Takes rules away, which are named by source or by id; `only` those of a verdict.
+pub(in crate::cli) fn remove_of(
+    path: &Path,
+    owner: Owner<'_>,
+    (how, origin): (&How, &Origin),
+    (texts, only): (&[String], Option<Verdict>),
+) -> Result<ExitCode, Failure> {
+    make(path, owner, (how, origin.from), |rules| {
+        let rules = rules.iter().map(|written| &written.rule);
+        let rules = rules.filter(|rule| only.is_none_or(|only| rule.verdict == only));
+        let rules: Vec<_> = rules.collect();
+        let selectors = texts.iter().map(|text| select(owner, &rules, text));
         selectors.collect::<Result<_, _>>().map(Change::Remove)
     })
 }
 
 /// The rule that a text names: by its id, else by its source.
-fn select(spec: &ProjectSpec, text: &str, only: Option<Verdict>) -> Result<Selector, Failure> {
-    let rules = || {
-        let rules = spec.rules.iter().map(|written| &written.rule);
-        rules.filter(|rule| only.is_none_or(|only| rule.verdict == only))
-    };
+fn select(owner: Owner<'_>, rules: &[&Rule], text: &str) -> Result<Selector, Failure> {
     if let Ok(id) = text.parse::<RuleId>()
-        && rules().any(|rule| rule.id == id)
+        && rules.iter().any(|rule| rule.id == id)
     {
         return Ok(Selector::Id(id));
     }
-    let name = &spec.name;
     let source: Source = text.parse().map_err(|why| {
         Failure::usage(format!(
-            "{name} has no rule with the id {text}; as a source, {why}"
+            "{owner} has no rule with the id {text}; as a source, {why}"
         ))
     })?;
-    let mut verdicts: Vec<_> = rules()
-        .filter(|rule| rule.source == source)
-        .map(|rule| rule.verdict)
-        .collect();
+    let of_source = rules.iter().filter(|rule| rule.source == source);
+    let mut verdicts: Vec<_> = of_source.map(|rule| rule.verdict).collect();
     verdicts.dedup();
     match verdicts.as_slice() {
         [one] => Ok(Selector::Source(*one, source)),
-        [] => Err(Failure::usage(format!("{name} has no rule for {source}"))),
+        [] => Err(Failure::usage(format!("{owner} has no rule for {source}"))),
         _ => Err(Failure::usage(format!(
-            "{name} both allows and denies {source}: name the rule by its id, or say --deny"
+            "{owner} both allows and denies {source}: name the rule by its id, or say --deny"
         ))),
     }
 }
@@ -252,8 +290,9 @@ pub(super) fn replace(path: &Path, args: ReplaceArgs) -> Result<ExitCode, Failur
         .into_iter()
         .map(|source| Rule::new(verdict, source))
         .collect();
-    make(path, &args.project, (&args.how, args.origin.from), |spec| {
-        Ok(Change::Replace(verdict, merged(spec, &wanted)))
+    let (owner, from) = (Owner::Project(&args.project), (&args.how, args.origin.from));
+    make(path, owner, from, |rules| {
+        Ok(Change::Replace(verdict, merged(rules, &wanted)))
     })
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::guard::{compile_deny, invalid};
 use super::{Failure, find, load};
 use crate::address::ClientAddr;
 use crate::admin::control::{DecisionInForce, DenyListed, RuleHits, ShadowedRule};
@@ -16,7 +17,7 @@ use crate::config::{Config, ProjectSpec, line_of};
 use crate::gate::deny_list::Denied;
 use crate::gate::rule::{Rule, Verdict};
 use crate::id::ProjectName;
-use crate::store::snapshot::{allow_list, deny_list};
+use crate::store::snapshot::allow_list;
 
 /// What `test` takes.
 #[derive(Debug, Args)]
@@ -58,8 +59,9 @@ impl Answer {
     }
 }
 
+/// An entry of the process-wide deny list, as it is written.
 #[derive(Debug, Serialize)]
-struct OnDenyList {
+pub(in crate::cli) struct OnDenyList {
     #[serde(flatten)]
     entry: DenyListed,
     note: Option<String>,
@@ -119,13 +121,11 @@ fn answer(
     client: ClientAddr,
     running: Option<&DecisionInForce>,
 ) -> Result<Answer, Failure> {
-    let list = allow_list(spec, config).map_err(|invalid| {
-        let invalid: Vec<_> = invalid.iter().map(ToString::to_string).collect();
-        Failure::usage(invalid.join("\n"))
-    })?;
+    let list = allow_list(spec, config).map_err(invalid)?;
     let now = Timestamp::now();
     let decision = list.decide(client, now);
-    let deny_listed = on_deny_list(config, client, running)?;
+    let listed_in_force = running.and_then(|running| running.deny_listed.as_ref());
+    let deny_listed = on_deny_list(config, client, listed_in_force)?;
     let final_verdict = |verdict: String, is_deny_listed| {
         if is_deny_listed {
             Verdict::Deny.to_string()
@@ -158,15 +158,12 @@ fn answer(
 
 /// The entry of the process-wide deny list that holds a client, as it is written, with the hits that the
 /// running gate has of it.
-fn on_deny_list(
+pub(in crate::cli) fn on_deny_list(
     config: &Config,
     client: ClientAddr,
-    running: Option<&DecisionInForce>,
+    in_force: Option<&DenyListed>,
 ) -> Result<Option<OnDenyList>, Failure> {
-    let list = deny_list(config).map_err(|invalid| {
-        let invalid: Vec<_> = invalid.iter().map(ToString::to_string).collect();
-        Failure::usage(invalid.join("\n"))
-    })?;
+    let list = compile_deny(config)?;
     let Some(denied) = list.find(client, Timestamp::now()) else {
         return Ok(None);
     };
@@ -184,8 +181,8 @@ fn on_deny_list(
         }
     };
     let entry = DenyListed::from(denied);
-    let in_force = running.and_then(|running| running.deny_listed.clone());
-    let in_force = in_force.filter(|other| (&other.id, &other.file) == (&entry.id, &entry.file));
+    let is_same = |other: &&DenyListed| (&other.id, &other.file) == (&entry.id, &entry.file);
+    let in_force = in_force.filter(is_same).cloned();
     Ok(Some(OnDenyList {
         note: rule.and_then(|rule| Some(rule.note.as_ref()?.to_string())),
         expires: rule.and_then(|rule| Some(rule.expires?.to_string())),
@@ -266,7 +263,8 @@ fn words(answer: &Answer, unanswered: Option<Unanswered>) -> String {
     lines.join("\n") + "\n"
 }
 
-fn deny_list_words(on_list: &OnDenyList, is_running: bool) -> Vec<String> {
+/// Which entry it is, in lines below what comes of it.
+pub(in crate::cli) fn deny_list_words(on_list: &OnDenyList, is_running: bool) -> Vec<String> {
     let OnDenyList {
         entry,
         note,

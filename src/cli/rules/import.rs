@@ -16,6 +16,7 @@ use super::providers::{Entry, Listed, Provider};
 use crate::gate::network::Network;
 use crate::gate::rule::{Note, Rule, Source, Verdict};
 use crate::id::ProjectName;
+use crate::store::edit::Owner;
 
 /// What `import` takes.
 #[derive(Debug, Args)]
@@ -76,19 +77,18 @@ pub(super) fn import(path: &Path, args: &ImportArgs) -> Result<ExitCode, Failure
             args.project
         ))));
     }
-    make(
-        path,
-        &args.project,
+    let (owner, from) = (
+        Owner::Project(&args.project),
         (&args.how, args.from_address),
-        |spec| {
-            let rules = merged(spec, &rules);
-            Ok(if args.replace {
-                Change::Replace(Verdict::Allow, rules)
-            } else {
-                Change::Add(rules)
-            })
-        },
-    )
+    );
+    make(path, owner, from, |there| {
+        let rules = merged(there, &rules);
+        Ok(if args.replace {
+            Change::Replace(Verdict::Allow, rules)
+        } else {
+            Change::Add(rules)
+        })
+    })
 }
 
 fn read(file: &Path) -> io::Result<String> {

@@ -37,8 +37,9 @@ struct Listed {
     rules: Vec<Row>,
 }
 
+/// A rule, as it is printed.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(in crate::cli) struct Row {
     id: String,
     verdict: String,
     source: String,
@@ -69,20 +70,22 @@ pub(super) fn list(path: &Path, args: &ListArgs) -> Result<ExitCode, Failure> {
 }
 
 fn listed(spec: &ProjectSpec, running: Option<&RulesInForce>) -> Listed {
-    let now = Timestamp::now();
-    let hits = running.iter().flat_map(|running| &running.rules);
-    let hits = hits.map(|hits| (hits.id.as_str(), hits)).collect();
+    let hits = running.map_or(&[][..], |running| &running.rules);
     Listed {
         project: spec.name.to_string(),
         revision: spec.revision().to_string(),
         revision_in_force: running.map(|running| running.revision.clone()),
         live_sessions: running.map(|running| running.sessions),
-        rules: spec
-            .rules
-            .iter()
-            .map(|written| row(written, &hits, now))
-            .collect(),
+        rules: rows(&spec.rules, hits),
     }
+}
+
+/// The rules as they are written, each with the hits that the running gate has of it.
+pub(in crate::cli) fn rows(rules: &[RuleSpec], hits: &[RuleHits]) -> Vec<Row> {
+    let now = Timestamp::now();
+    let hits = hits.iter().map(|hits| (hits.id.as_str(), hits)).collect();
+    let rows = rules.iter().map(|written| row(written, &hits, now));
+    rows.collect()
 }
 
 fn row(written: &RuleSpec, hits: &HashMap<&str, &RuleHits>, now: Timestamp) -> Row {
@@ -122,31 +125,41 @@ fn summary(listed: &Listed, unanswered: Option<Unanswered>) -> String {
     }
 }
 
-/// Columns as wide as they need to be; those with nothing in them are left out.
-fn table(rows: &[Row]) -> String {
+/// The rules as a table.
+pub(in crate::cli) fn table(rows: &[Row]) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let column = |head: &str, cell: &dyn Fn(&Row) -> String| -> Vec<String> {
-        std::iter::once(head.to_owned())
-            .chain(rows.iter().map(cell))
-            .collect()
-    };
-    let columns = [
-        column("ID", &|row| row.id.clone()),
-        column("VERDICT", &|row| row.verdict.clone()),
-        column("SOURCE", &|row| row.source.clone()),
-        column("HITS", &|row| {
+    layout(&[
+        column("ID", rows, |row| row.id.clone()),
+        column("VERDICT", rows, |row| row.verdict.clone()),
+        column("SOURCE", rows, |row| row.source.clone()),
+        column("HITS", rows, |row| {
             row.hits.map(|hits| hits.to_string()).unwrap_or_default()
         }),
-        column("LAST HIT", &|row| text(&row.last_hit)),
-        column("EXPIRES", &|row| {
+        column("LAST HIT", rows, |row| text(&row.last_hit)),
+        column("EXPIRES", rows, |row| {
             let mark = if row.expired { " (expired)" } else { "" };
             text(&row.expires) + mark
         }),
-        column("WRITTEN", &|row| format!("{}:{}", row.file, row.line)),
-        column("AUTHOR", &|row| text(&row.author)),
-        column("NOTE", &|row| text(&row.note)),
-    ];
+        column("WRITTEN", rows, |row| format!("{}:{}", row.file, row.line)),
+        column("AUTHOR", rows, |row| text(&row.author)),
+        column("NOTE", rows, |row| text(&row.note)),
+    ])
+}
+
+/// A column: its head, and a cell of each row.
+pub(in crate::cli) fn column<R>(
+    head: &str,
+    rows: &[R],
+    cell: impl Fn(&R) -> String,
+) -> Vec<String> {
+    let head = std::iter::once(head.to_owned());
+    head.chain(rows.iter().map(cell)).collect()
+}
+
+/// Columns as wide as they need to be; those with nothing in them are left out.
+pub(in crate::cli) fn layout(columns: &[Vec<String>]) -> String {
     let is_used = |column: &&Vec<String>| column.iter().skip(1).any(|cell| !cell.is_empty());
+    let lines = columns.first().map_or(0, Vec::len);
     let used: Vec<_> = columns.iter().filter(is_used).collect();
     let width = |column: &[String]| column.iter().map(|cell| cell.chars().count()).max();
     let line = |index: usize| {
@@ -156,5 +169,5 @@ fn table(rows: &[Row]) -> String {
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
-    (0..=rows.len()).map(line).collect()
+    (0..lines).map(line).collect()
 }

@@ -46,8 +46,9 @@ fn source(verdict: Verdict, source: &str) -> Selector {
 
 fn on<T>(project: &str, use_it: impl FnOnce(&Target<'_>) -> T) -> T {
     use_it(&Target {
-        project: &project.parse().unwrap(),
+        owner: Owner::Project(&project.parse().unwrap()),
         expected: None,
+        known: &CompiledSets::default(),
     })
 }
 
@@ -170,6 +171,58 @@ fn replacing_keeps_what_stays_and_its_comments() {
     assert_eq!(after, expected);
 }
 
+/// The text after one edit of the process-wide deny list.
+fn denied(text: &str, edit: Edit<'_>) -> Result<String, EditError> {
+    let (directory, path) = file(text);
+    fs::write(directory.path().join("feed.txt"), "192.0.2.1\n").unwrap();
+    let target = Target {
+        owner: Owner::Process,
+        expected: None,
+        known: &CompiledSets::default(),
+    };
+    let change = apply(&path, &target, edit);
+    let left = fs::read_to_string(&path).unwrap();
+    change.map(|_| left)
+}
+
+#[test]
+fn the_process_wide_deny_list_is_edited_around_the_files_that_it_names() {
+    let list =
+        "deny = [\n  # feeds\n  { file = \"feed.txt\" }, # daily\n  \"10.0.0.0/8\", # lab\n]\n";
+    let text = format!("{list}{TEXT}");
+    let grown = denied(&text, Edit::Add(&[deny("192.0.2.7")])).unwrap();
+    let line = "\"10.0.0.0/8\", # lab\n  \"192.0.2.7\",\n";
+    assert_eq!(grown, text.replace("\"10.0.0.0/8\", # lab\n", line));
+    let all = ["10.0.0.0/8", "192.0.2.7"].map(|one| source(Verdict::Deny, one));
+    let left = denied(&grown, Edit::Remove(&all)).unwrap();
+    assert_eq!(left, text.replace("  \"10.0.0.0/8\", # lab\n", ""));
+    let gone = denied(&left, Edit::Remove(&all));
+    let why = gone.unwrap_err().to_string();
+    assert!(
+        why.starts_with("the process-wide deny list has no rule"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_first_entry_of_the_process_wide_deny_list_brings_its_key() {
+    let after = denied(TEXT, Edit::Add(&[deny("192.0.2.7")])).unwrap();
+    let key = "# everybody\n";
+    assert_eq!(
+        after,
+        TEXT.replace(key, &format!("{key}deny = [\"192.0.2.7\"]\n"))
+    );
+    let project = &TEXT[TEXT.find("[project.acme]").unwrap()..];
+    let after = denied(project, Edit::Add(&[deny("192.0.2.7")])).unwrap();
+    assert_eq!(after, format!("deny = [\"192.0.2.7\"]\n\n{project}"));
+    // A form that is read and can't be edited, and an entry that can't be one.
+    let one_file = format!("deny = {{ file = \"feed.txt\" }}\n{TEXT}");
+    let form = denied(&one_file, Edit::Add(&[deny("192.0.2.7")]));
+    assert!(matches!(form, Err(EditError::Form)));
+    let anywhere = denied(TEXT, Edit::Add(&[deny("anywhere")]));
+    assert!(matches!(anywhere, Err(EditError::After(_))));
+}
+
 #[test]
 fn what_is_not_there_is_not_removed() {
     let by_id = Selector::Id(allow("203.0.113.5").id);
@@ -201,9 +254,11 @@ fn a_file_that_would_be_wrong_is_never_written() {
 fn an_edit_for_another_revision_is_refused() {
     let (_directory, path) = file(TEXT);
     let project = "acme".parse().unwrap();
+    let known = CompiledSets::default();
     let target = Target {
-        project: &project,
+        owner: Owner::Project(&project),
         expected: None,
+        known: &known,
     };
     let change = preview(&path, &target, Edit::Add(&[allow("::1")])).unwrap();
     assert_eq!(change.diff, "+    \"::1\",\n");

@@ -295,7 +295,12 @@ impl Gate {
         rules(self.directory.path(), arguments, None)
     }
 
-    /// The same by somebody who came over SSH from `address`.
+    /// Runs `portcullis deny` on this gate's proxy.toml, by nobody who came over SSH.
+    pub(crate) fn deny(&self, arguments: &[&str]) -> Ran {
+        edited("deny", self.directory.path(), arguments, None)
+    }
+
+    /// The same as [`Self::rules`] by somebody who came over SSH from `address`.
     pub(crate) fn rules_from(&self, address: &str, arguments: &[&str]) -> Ran {
         rules(self.directory.path(), arguments, Some(address))
     }
@@ -348,7 +353,17 @@ pub(crate) struct Ran {
 /// Runs `portcullis rules` on the proxy.toml of a directory, by somebody who came over SSH from an
 /// address or by nobody who did.
 pub(crate) fn rules(directory: &Path, arguments: &[&str], ssh_from: Option<&str>) -> Ran {
-    let mut command = portcullis("rules", directory, arguments);
+    edited("rules", directory, arguments, ssh_from)
+}
+
+/// Runs a family of commands that edit it.
+pub(crate) fn edited(
+    family: &str,
+    directory: &Path,
+    arguments: &[&str],
+    ssh_from: Option<&str>,
+) -> Ran {
+    let mut command = portcullis(family, directory, arguments);
     command
         .env_remove("SSH_CONNECTION")
         .env_remove("SSH_CLIENT");

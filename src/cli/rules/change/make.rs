@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::super::{Failure, find, guard, in_force, load};
+use super::super::{Failure, find, guard, load_of, revision_in_force, rules_of};
 use super::{Change, How};
+use crate::address::ClientAddr;
 use crate::admin::control::{Cuts, Proposal, ProposedRule};
 use crate::cli::control::{RunningGate, Unanswered};
-use crate::config::{Config, ProjectSpec, Revision};
-use crate::id::ProjectName;
-use crate::store::edit::{self, EditError, Target};
+use crate::config::{Config, Revision, RuleSpec};
+use crate::store::edit::{self, EditError, Owner, Target};
 
 /// How often a change is tried again when others change the same rules.
 const ATTEMPTS: usize = 100;
@@ -24,39 +24,41 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 /// the running gate has it in force. `change` says what it is for the rules as they are found.
 pub(in crate::cli::rules) fn make(
     path: &Path,
-    project: &ProjectName,
+    owner: Owner<'_>,
     (how, origin): (&How, Option<IpAddr>),
-    change: impl Fn(&ProjectSpec) -> Result<Change, Failure>,
+    change: impl Fn(&[RuleSpec]) -> Result<Change, Failure>,
 ) -> Result<ExitCode, Failure> {
     for _ in 0..ATTEMPTS {
-        let found = load(path, project)?;
-        let spec = find(&found, project)?;
-        let revision = spec.revision();
-        let change = change(spec)?;
-        let expected = Some(how.if_revision.unwrap_or(revision));
-        let target = Target { project, expected };
+        let found = load_of(path, owner)?;
+        let rules = rules_of(&found, owner)?;
+        let revision = edit::revision(rules);
+        let change = change(rules)?;
+        let target = Target {
+            owner,
+            expected: Some(how.if_revision.unwrap_or(revision)),
+            known: &found.compiled(),
+        };
         let planned = match edit::preview(path, &target, change.as_edit()) {
             Err(EditError::Revision { .. }) if how.if_revision.is_none() => continue,
             planned => planned.map_err(failure)?,
         };
         if planned.diff.is_empty() {
-            println!("nothing to change: {project} is like that, at revision {revision}");
+            println!("nothing to change: {owner} is like that, at revision {revision}");
             return Ok(ExitCode::SUCCESS);
         }
-        let after = find(&planned.after, project)?;
         let client = guard::origin(origin);
-        let objections = guard::objections((spec, &found), (after, &planned.after), client)?;
-        let cuts = cuts(&found, after);
+        let objections = objections(owner, (&found, &planned.after), client)?;
+        let cuts = cuts(&found, owner, rules_of(&planned.after, owner)?);
         warn_of_more(&found, &planned.after);
         if how.dry_run {
             print!("{}", planned.diff);
-            return Ok(dry_run(project, &cuts, &objections));
+            return Ok(dry_run(owner, &cuts, &objections));
         }
         if !objections.is_empty() && !how.force {
             let why = objections.join("\n       and ");
             return Err(Failure::refused(format!(
                 "{why}; if that is meant, say --force\n{}",
-                cuts_words(project, &cuts)
+                cuts_words(owner, &cuts)
             )));
         }
         match edit::apply(path, &target, change.as_edit()) {
@@ -65,8 +67,8 @@ pub(in crate::cli::rules) fn make(
             Err(error) => return Err(failure(error)),
             Ok(done) => {
                 print!("{}", done.diff);
-                eprintln!("{}", cuts_words(project, &cuts));
-                eprintln!("{}", await_force(&done.after, project, done.after_revision));
+                eprintln!("{}", cuts_words(owner, &cuts));
+                eprintln!("{}", await_force(&done.after, owner, done.after_revision));
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -99,32 +101,49 @@ fn failure(error: EditError) -> Failure {
     }
 }
 
-/// How many live sessions the running gate would cut if these were its rules.
-fn cuts(config: &Config, after: &ProjectSpec) -> Result<Cuts, Unanswered> {
-    let rules = after
-        .rules
-        .iter()
-        .map(|written| ProposedRule::from(&written.rule))
-        .collect();
-    let path = format!("/v1/projects/{}/cuts", after.name);
-    RunningGate::of(config)?.post(&path, &Proposal { rules })
+fn objections(
+    owner: Owner<'_>,
+    (before, after): (&Config, &Config),
+    client: Option<ClientAddr>,
+) -> Result<Vec<String>, Failure> {
+    match owner {
+        Owner::Process => guard::objections_to_deny(before, after, client),
+        Owner::Project(project) => {
+            let old = (find(before, project)?, before);
+            guard::objections(old, (find(after, project)?, after), client)
+        }
+    }
 }
 
-fn cuts_words(project: &ProjectName, cuts: &Result<Cuts, Unanswered>) -> String {
+/// How many live sessions the running gate would cut if these were its rules.
+fn cuts(config: &Config, owner: Owner<'_>, after: &[RuleSpec]) -> Result<Cuts, Unanswered> {
+    let rules = after.iter();
+    let rules = rules.map(|written| ProposedRule::from(&written.rule));
+    let proposal = Proposal {
+        rules: rules.collect(),
+    };
+    let path = match owner {
+        Owner::Process => "/v1/deny/cuts".to_owned(),
+        Owner::Project(project) => format!("/v1/projects/{project}/cuts"),
+    };
+    RunningGate::of(config)?.post(&path, &proposal)
+}
+
+fn cuts_words(owner: Owner<'_>, cuts: &Result<Cuts, Unanswered>) -> String {
+    let whose = match owner {
+        Owner::Process => String::new(),
+        Owner::Project(project) => format!(" of {project}"),
+    };
     match cuts {
         Ok(Cuts { sessions, cut }) => {
-            format!("this cuts {cut} of {sessions} live sessions of {project}")
+            format!("this cuts {cut} of {sessions} live sessions{whose}")
         }
         Err(why) => format!("{why}: how many live sessions this cuts is unknown"),
     }
 }
 
-fn dry_run(
-    project: &ProjectName,
-    cuts: &Result<Cuts, Unanswered>,
-    objections: &[String],
-) -> ExitCode {
-    eprintln!("{}", cuts_words(project, cuts));
+fn dry_run(owner: Owner<'_>, cuts: &Result<Cuts, Unanswered>, objections: &[String]) -> ExitCode {
+    eprintln!("{}", cuts_words(owner, cuts));
     for objection in objections {
         eprintln!("{objection}: without --force it will be refused");
     }
@@ -133,19 +152,19 @@ fn dry_run(
 }
 
 /// Waits until the running gate has a revision in force; what came of it.
-fn await_force(config: &Config, project: &ProjectName, revision: Revision) -> String {
+fn await_force(config: &Config, owner: Owner<'_>, revision: Revision) -> String {
     let deadline = Instant::now() + IN_FORCE_WITHIN;
     loop {
-        match in_force(config, project) {
-            Ok(running) if running.revision == revision.to_string() => {
-                return format!("{project} is at revision {revision}, in force");
+        match revision_in_force(config, owner) {
+            Ok(running) if running == revision.to_string() => {
+                return format!("{owner} is at revision {revision}, in force");
             }
             Err(why @ (Unanswered::Off | Unanswered::Absent(_))) => {
-                return format!("{project} is at revision {revision}; {why}");
+                return format!("{owner} is at revision {revision}; {why}");
             }
             Ok(_) | Err(_) if Instant::now() > deadline => {
                 return format!(
-                    "{project} is at revision {revision}, but the running gate does not have it in \
+                    "{owner} is at revision {revision}, but the running gate does not have it in \
                      force: its log says why"
                 );
             }
