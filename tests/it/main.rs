@@ -15,6 +15,7 @@ mod clients_matrix;
 mod deny;
 mod direct_tls;
 mod fixtures;
+mod imports;
 mod include;
 mod leaves;
 mod limits;

@@ -51,9 +51,10 @@ impl Provider {
                 &["/service/user_config/ip_filter", "/user_config/ip_filter"],
                 &AIVEN,
             ),
+            // The console exports what it calls addresses.
             Self::Clickhouse => objects(
                 json,
-                &["/result/ipAccessList", "/ipAccessList"],
+                &["/result/ipAccessList", "/ipAccessList", "/addresses"],
                 &CLICKHOUSE,
             ),
             Self::Neon => neon(json),
@@ -69,23 +70,24 @@ impl Provider {
 
 /// The keys of an entry that is an object.
 struct Keys {
-    source: &'static str,
+    /// The first that is there.
+    source: &'static [&'static str],
     note: &'static str,
     expires: Option<&'static str>,
 }
 
 const AIVEN: Keys = Keys {
-    source: "network",
+    source: &["network"],
     note: "description",
     expires: None,
 };
 const CLICKHOUSE: Keys = Keys {
-    source: "source",
+    source: &["source", "address"],
     note: "description",
     expires: None,
 };
 const CLOUDSQL: Keys = Keys {
-    source: "value",
+    source: &["value"],
     note: "name",
     expires: Some("expirationTime"),
 };
@@ -121,8 +123,11 @@ fn objects(json: &Value, pointers: &[&str], keys: &Keys) -> Result<Listed, Strin
             });
         }
         Ok(Entry {
-            source: text(value, keys.source)
-                .ok_or_else(|| format!("{at} has no {}", keys.source))?,
+            source: keys
+                .source
+                .iter()
+                .find_map(|key| text(value, key))
+                .ok_or_else(|| format!("{at} has no {}", keys.source.join(" or ")))?,
             note: text(value, keys.note),
             expires: keys.expires.and_then(|key| text(value, key)),
             at,
@@ -174,7 +179,7 @@ fn neon(json: &Value) -> Result<Listed, String> {
         "/settings/allowed_ips/ips",
     ];
     let keys = Keys {
-        source: "ip",
+        source: &["ip"],
         note: "description",
         expires: None,
     };
@@ -190,20 +195,27 @@ fn neon(json: &Value) -> Result<Listed, String> {
     Ok(listed)
 }
 
+/// A list for each family, either of which may be absent; the newer form has both in one.
 fn supabase(json: &Value) -> Result<Listed, String> {
     let keys = Keys {
-        source: "cidr",
+        source: &["address"],
         note: "description",
         expires: None,
     };
-    let mut listed = objects(json, &["/config/dbAllowedCidrs", "/dbAllowedCidrs"], &keys)?;
-    // Absent from projects without IPv6.
-    if let Ok(v6) = objects(
-        json,
-        &["/config/dbAllowedCidrsV6", "/dbAllowedCidrsV6"],
-        &keys,
-    ) {
-        listed.entries.extend(v6.entries);
+    let v4 = ["/config/dbAllowedCidrs", "/dbAllowedCidrs"];
+    let v6 = ["/config/dbAllowedCidrsV6", "/dbAllowedCidrsV6"];
+    let is_there = |pointers: &[&str]| pointers.iter().any(|path| json.pointer(path).is_some());
+    let mut listed = if is_there(&v4) || !is_there(&v6) {
+        objects(json, &v4, &keys)?
+    } else {
+        Listed::default()
+    };
+    if is_there(&v6) {
+        listed.entries.extend(objects(json, &v6, &keys)?.entries);
+    }
+    if text(json, "status").as_deref() == Some("stored") {
+        let why = "status: stored: this list was asked for there, and is not in force yet";
+        listed.skipped.push(why.to_owned());
     }
     Ok(listed)
 }
