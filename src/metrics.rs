@@ -21,7 +21,7 @@ use prometheus::{
 use self::live::Live;
 use self::series::{
     ACCEPTED, BACKEND_CONNECT, BUILD, BYTES, CANCELS, CERTIFICATE_EXPIRY, CLIENT_CERTIFICATES,
-    HANDSHAKE, LAST_RELOAD, LOGIN, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
+    HANDSHAKE, LAST_RELOAD, LOGIN, OBSERVED, REFUSALS, RELOADS, SESSIONS, SESSIONS_TOTAL,
 };
 pub use self::series::{SERIES, Series};
 use crate::auth::certificate::CertificateResult;
@@ -59,6 +59,7 @@ struct Families {
     client_certificates: IntCounterVec,
     sessions: IntGaugeVec,
     sessions_total: IntCounterVec,
+    observed: IntCounterVec,
     bytes: IntCounterVec,
     handshake: Histogram,
     login: Histogram,
@@ -106,6 +107,7 @@ impl Metrics {
             client_certificates: counters(&registry, CLIENT_CERTIFICATES),
             sessions: gauges(&registry, SESSIONS),
             sessions_total: counters(&registry, SESSIONS_TOTAL),
+            observed: counters(&registry, OBSERVED),
             bytes: counters(&registry, BYTES),
             handshake: histogram(&registry, HANDSHAKE),
             login: histogram(&registry, LOGIN),
@@ -262,6 +264,15 @@ impl ProjectMetrics {
         self.metrics.0.refusals.with_label_values(&labels).inc();
     }
 
+    /// Counts a session that the rules would have denied.
+    pub fn observed(&self) {
+        let families = &self.metrics.0;
+        families
+            .observed
+            .with_label_values(&[self.name.as_str()])
+            .inc();
+    }
+
     /// Counts what came of a client's certificate.
     pub fn client_certificate(&self, result: CertificateResult) {
         let labels = [self.name.as_str(), result.label()];
@@ -296,6 +307,7 @@ impl Drop for ProjectMetrics {
         // An error says that a series wasn't there, which is as good as removed.
         drop(families.sessions.remove_label_values(&[project]));
         drop(families.sessions_total.remove_label_values(&[project]));
+        drop(families.observed.remove_label_values(&[project]));
         for direction in ["to_backend", "to_client"] {
             drop(families.bytes.remove_label_values(&[project, direction]));
         }

@@ -251,7 +251,7 @@ impl Answer {
     /// Whether it is closed on now.
     fn is_denied(&self) -> bool {
         self.deny_listed_in_force
-            .unwrap_or(self.deny_listed.is_some())
+            .unwrap_or_else(|| self.deny_listed.is_some())
     }
 
     fn words(&self, unanswered: Option<Unanswered>) -> String {

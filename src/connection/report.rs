@@ -48,6 +48,9 @@ pub(super) fn opened(
     metrics.login_took(login);
     count_times(metrics, facts);
     count_certificate(project, facts);
+    if facts.observed {
+        project.observed();
+    }
     line!(info, facts, "session opened", login_ms = millis(login));
     project.session(Arc::clone(control))
 }

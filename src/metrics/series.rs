@@ -37,6 +37,11 @@ pub(super) const SESSIONS_TOTAL: Series = series(
     &["project"],
     "Sessions opened: logins that succeeded.",
 );
+pub(super) const OBSERVED: Series = series(
+    "portcullis_observed_total",
+    &["project"],
+    "Sessions opened that the project's rules would have denied, had it not observed.",
+);
 pub(super) const BYTES: Series = series(
     "portcullis_bytes_total",
     &["project", "direction"],
@@ -84,12 +89,13 @@ pub(super) const BUILD: Series = series(
 );
 
 /// Every series that there is.
-pub const SERIES: [Series; 14] = [
+pub const SERIES: [Series; 15] = [
     ACCEPTED,
     REFUSALS,
     CLIENT_CERTIFICATES,
     SESSIONS,
     SESSIONS_TOTAL,
+    OBSERVED,
     BYTES,
     HANDSHAKE,
     LOGIN,

@@ -37,6 +37,7 @@ fn busy() -> (Metrics, Arc<ProjectMetrics>) {
     let project = metrics.project(&name("acme"));
     project.refused(Reason::AddressDenied);
     project.client_certificate(CertificateResult::Accepted);
+    project.observed();
     drop(project.session(Arc::default()));
     expires(&metrics, 60);
     (metrics, project)

@@ -58,7 +58,7 @@ fn two_projects_on_one_port_have_rules_of_their_own() {
 #[test]
 fn every_form_of_source_admits_what_it_covers_and_nothing_else() {
     let backend = FakeBackend::welcoming();
-    let lists: [(&[&str], bool); 9] = [
+    let lists: [(&[&str], bool); 10] = [
         (&["127.0.0.1"], true),
         (&["127.0.0.0/8"], true),
         (&["126.0.0.0-127.0.0.1"], true),
@@ -68,6 +68,7 @@ fn every_form_of_source_admits_what_it_covers_and_nothing_else() {
         (&["127.0.0.2", "127.0.0.0/32"], false),
         (&["127.0.0.2-127.0.0.9"], false),
         (&["::1", "2001:db8::/32"], false),
+        (&["endpoint:vpce-0123"], false),
     ];
     for (allow, admitted) in lists {
         let gate = Gate::start(&[Project::new("acme", &backend.url()).allow(allow)]);
@@ -184,18 +185,27 @@ fn past_its_budget_a_source_is_refused_by_a_close_before_tls() {
 }
 
 #[test]
-fn observe_lets_in_whom_the_rules_deny_and_says_so_in_the_log() {
+fn observe_lets_in_whom_the_rules_deny_and_logs_and_counts_them_as_such() {
     let backend = FakeBackend::welcoming();
     let acme = Project::new("acme", &backend.url())
         .allow(&[ELSEWHERE])
         .set("observe", "true");
-    let gate = Gate::start(&[acme]);
-    let mut client = gate.connect("acme");
-    client.login(&alice());
-    client.is_alive();
+    let admitted = Project::new("globex", &backend.url()).set("observe", "true");
+    let gate = Gate::with(&Settings::new(&[acme, admitted]).with_admin());
+    for project in ["globex", "acme"] {
+        let mut client = gate.connect(project);
+        client.login(&alice());
+        client.is_alive();
+    }
     gate.log().wait("what would be denied", |line| {
         line.to_string().contains("observe")
     });
+    let metrics = gate.admin("/metrics");
+    let counted: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.starts_with("portcullis_observed_total"))
+        .collect();
+    assert_eq!(counted, ["portcullis_observed_total{project=\"acme\"} 1"]);
 }
 
 #[test]

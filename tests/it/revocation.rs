@@ -108,6 +108,30 @@ fn t27_a_change_of_a_tags_file_cuts() {
 }
 
 #[test]
+fn t27_a_tag_is_kept_once_and_its_change_is_in_force_in_every_project_that_names_it() {
+    let backend = FakeBackend::welcoming();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("office.txt");
+    fs::write(&file, "127.0.0.0/8\n").unwrap();
+    let projects = ["acme", "globex"].map(|name| {
+        let project = Project::new(name, &backend.url());
+        // A list may hold a tag that is about something else besides.
+        project.allow(&["tag:home", "tag:office"])
+    });
+    let tags = "[tags]\noffice = { file = \"office.txt\" }\nhome = [\"192.0.2.7\"]\n";
+    let gate = Gate::within(directory, &Settings::new(&projects).table(tags));
+    let mut clients = ["acme", "globex"].map(|name| gate.connect(name));
+    for client in &mut clients {
+        client.login(&alice());
+        client.is_alive();
+    }
+    fs::write(gate.directory().join("office.txt"), "192.0.2.0/24\n").unwrap();
+    for client in clients {
+        is_cut(client);
+    }
+}
+
+#[test]
 fn t27_an_address_put_on_the_deny_list_is_cut() {
     let backend = FakeBackend::welcoming();
     let settings = Settings::new(&[acme(&backend)]);
