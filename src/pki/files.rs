@@ -3,13 +3,14 @@
 
 use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::PkiError;
@@ -125,27 +126,50 @@ impl Held {
         contents: &str,
         readers: Readers,
     ) -> Result<(), PkiError> {
-        self.try_replace(path, contents, readers)
-            .map_err(PkiError::io("write", path))
-    }
-
-    fn try_replace(&self, path: &Path, contents: &str, readers: Readers) -> io::Result<()> {
-        put(path, contents, readers)?;
-        self.directory.sync_all()
+        let written = Unfinished::write(path, contents, readers);
+        written.map_err(PkiError::io("write", path))?.finish()?;
+        let synced = self.directory.sync_all();
+        synced.map_err(PkiError::io("write", path))
     }
 }
 
-/// Writes a file as a whole: its contents are on the disk, its name may not be yet.
-pub(super) fn put(path: &Path, contents: &str, readers: Readers) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempfile_in(parent(path))?;
-    file.write_all(contents.as_bytes())?;
-    file.as_file()
-        .set_permissions(Permissions::from_mode(readers.mode()))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+/// A file whose contents are on the disk, and that doesn't have its name yet.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Writes what is to be the file `path`, beside it.
+    pub(super) fn write(path: &Path, contents: &str, readers: Readers) -> io::Result<Self> {
+        let mut file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(parent(path))?;
+        file.write_all(contents.as_bytes())?;
+        let mode = Permissions::from_mode(readers.mode());
+        file.as_file().set_permissions(mode)?;
+        file.as_file().sync_all()?;
+        let path = path.to_owned();
+        Ok(Self { file, path })
+    }
+
+    /// Gives it to whom its directory belongs to: the open file, for what its name stands for is up to
+    /// whoever may write to the directory.
+    pub(super) fn for_owner_of_directory(self) -> io::Result<Self> {
+        let (of, file) = (fs::metadata(parent(&self.path))?, self.file.as_file());
+        if of.uid() != file.metadata()?.uid() {
+            fchown(file, Some(of.uid()), Some(of.gid()))?;
+        }
+        Ok(self)
+    }
+
+    /// Puts it in its place; that may not be on the disk yet.
+    pub(super) fn finish(self) -> Result<(), PkiError> {
+        let Self { file, path } = self;
+        let put = file.persist(&path).map_err(io::Error::from);
+        put.map(drop).map_err(PkiError::io("write", &path))
+    }
 }
 
 /// The names of the folders in a directory.
@@ -349,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_file_of_absurd_size_is_not_read_into_memory() {
-        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 40).unwrap();
         assert!(matches!(
             read_chain(file.path()),

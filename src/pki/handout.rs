@@ -1,17 +1,14 @@
 //! What a project's CA issues to others: clients, and servers behind the gate.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::Certificate;
 use zeroize::Zeroizing;
 
 use super::authority::Authorities;
-use super::files::{self, Held, Readers};
+use super::files::{self, Held, Readers, Unfinished};
 use super::issue::{self, Issued, Signed};
 use super::{ClientName, Kind, PkiError, ProjectKeystore, Record, sealed};
 use crate::address::Host;
@@ -44,28 +41,20 @@ pub struct Sharer {
 }
 
 impl Sharer {
-    /// Puts the files there, the key first: a server that reads them in between keeps what it has.
-    fn provide(&self, chain: &str, key: &str) -> Result<(), PkiError> {
-        for (file, contents, readers) in [
-            ("server.key", key, Readers::Owner),
-            ("server.crt", chain, Readers::Everybody),
-        ] {
+    /// Writes the files there, without their names yet: the key first, for a server that reads them in
+    /// between keeps what it has. A server reads its key only if it owns it.
+    fn prepare(&self, chain: &str, key: &str) -> Result<[Unfinished; 2], PkiError> {
+        let write = |file: &str, contents, readers| {
             let path = self.directory.join(file);
-            let put = files::put(&path, contents, readers);
-            let put = put.and_then(|()| give_to_owner(&self.directory, &path));
-            put.map_err(PkiError::io("write", &path))?;
-        }
-        Ok(())
+            Unfinished::write(&path, contents, readers)
+                .and_then(Unfinished::for_owner_of_directory)
+                .map_err(PkiError::io("write", &path))
+        };
+        Ok([
+            write("server.key", key, Readers::Owner)?,
+            write("server.crt", chain, Readers::Everybody)?,
+        ])
     }
-}
-
-/// A server reads its key only if it owns it: so the files belong to whom the directory belongs to.
-fn give_to_owner(directory: &Path, file: &Path) -> io::Result<()> {
-    let (of, is) = (fs::metadata(directory)?, fs::metadata(file)?);
-    if of.uid() == is.uid() {
-        return Ok(());
-    }
-    chown(file, Some(of.uid()), Some(of.gid()))
 }
 
 impl ProjectKeystore {
@@ -184,7 +173,8 @@ impl ProjectKeystore {
         self.load_or_create(hosts, now)?;
         let chain = files::read_text(&self.file("server.crt"))?;
         let key = sealed::read(&self.file("server.key"), self.ring())?;
-        with.provide(&chain, &String::from_utf8_lossy(&key.contents))
+        let files = with.prepare(&chain, &String::from_utf8_lossy(&key.contents))?;
+        files.into_iter().try_for_each(Unfinished::finish)
     }
 
     fn write_sharers(&self, sharers: &[Sharer]) -> Result<(), PkiError> {
@@ -216,11 +206,14 @@ impl ProjectKeystore {
     }
 
     /// Puts a leaf where the servers that share it look for it: before the gate shows it, so that
-    /// one of them can be the first, and not be found wanting.
+    /// one of them can be the first, and not be found wanting. Where one of them can't have it, none
+    /// gets it: the gate goes on with the old one, and so must they.
     pub(super) fn provide_sharers(&self, _: &Held, chain: &str, key: &str) -> Result<(), PkiError> {
-        self.sharers()?
-            .iter()
-            .try_for_each(|sharer| sharer.provide(chain, key))
+        let sharers = self.sharers()?;
+        let prepared = sharers.iter().map(|sharer| sharer.prepare(chain, key));
+        let prepared: Vec<_> = prepared.collect::<Result<_, _>>()?;
+        let mut files = prepared.into_iter().flatten();
+        files.try_for_each(Unfinished::finish)
     }
 }
 

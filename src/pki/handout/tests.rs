@@ -163,3 +163,48 @@ fn a_server_that_shares_the_leaf_is_given_each_one_before_the_gate_shows_it() {
     assert!(error.to_string().contains("server/server.key"), "{error}");
     assert_eq!(fixture.read("server.crt"), before);
 }
+
+#[test]
+fn where_one_server_can_t_have_the_leaf_none_of_those_that_share_it_gets_another() {
+    let fixture = Fixture::new();
+    let ours = hosts(&["acme.example.com"]);
+    let directories = ["one", "two"].map(|name| fixture.directory.path().join(name));
+    for (directory, host) in directories.iter().zip(["db1.internal", "db2.internal"]) {
+        fs::create_dir(directory).unwrap();
+        let sharer = Sharer {
+            host: host.parse().unwrap(),
+            directory: directory.clone(),
+        };
+        let shared = fixture.store.share_with(sharer, &ours, fixture.now);
+        shared.unwrap();
+    }
+    fs::remove_dir_all(&directories[1]).unwrap();
+    fixture.store.renew_leaf(&ours, fixture.now).unwrap_err();
+    let left = fs::read_dir(&directories[0]).unwrap().count();
+    assert_eq!(left, 2, "nothing unfinished is left there");
+    let theirs = fs::read_to_string(directories[0].join("server.crt")).unwrap();
+    assert_eq!(theirs, fixture.read("server.crt"));
+}
+
+/// Who owns the directory may put there what it likes, and must gain nothing by it.
+#[test]
+fn a_link_in_the_place_of_a_servers_key_leads_the_gate_nowhere() {
+    let fixture = Fixture::new();
+    let ours = hosts(&["acme.example.com"]);
+    let directory = fixture.directory.path().join("server");
+    fs::create_dir(&directory).unwrap();
+    let victim = fixture.directory.path().join("victim");
+    fs::write(&victim, "as it was").unwrap();
+    std::os::unix::fs::symlink(&victim, directory.join("server.key")).unwrap();
+    let sharer = Sharer {
+        host: "db1.internal".parse().unwrap(),
+        directory: directory.clone(),
+    };
+    fixture
+        .store
+        .share_with(sharer, &ours, fixture.now)
+        .unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
+    let key = fs::symlink_metadata(directory.join("server.key")).unwrap();
+    assert!(key.is_file());
+}
