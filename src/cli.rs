@@ -15,7 +15,7 @@ use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Style, render_warnings};
 
@@ -92,6 +92,26 @@ pub fn main() -> ExitCode {
         Command::Deny(args) => deny::main(args),
         Command::Ca(args) => ca::main(args),
         Command::Demo(args) => demo::main(&args),
+    }
+}
+
+/// Which configuration a family of commands is about; to be said before or behind any of them.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file [default: proxy.toml]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        global = true
+    )]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> PathBuf {
+        config_path(self.config.as_ref())
     }
 }
 

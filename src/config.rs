@@ -57,6 +57,7 @@ pub use listener::{AdminListen, ControlSocket, ListenerSpec};
 pub use networks::{Networks, line_of};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
 pub use project::{OwnCertificate, ProjectSpec};
+pub use query::QuerySpec;
 pub use quick::QuickSpec;
 pub use revision::{InvalidRevision, Revision};
 pub use rules::RuleSpec;
@@ -106,7 +107,7 @@ pub struct Config {
     pub projects: BTreeMap<ProjectName, ProjectSpec>,
     /// What an operator should know about this configuration.
     pub warnings: Vec<Problem>,
-    /// Certificates and verifiers of single projects that can't be read. A gate that starts refuses them; one that
+    /// Files of single projects (certificates, verifiers, a password) that can't be used. A gate that starts refuses them; one that
     /// runs goes on with what it had of them, for a file that vanished must not keep a change from
     /// other projects. A project that has nothing to go on with is for whoever builds it to refuse.
     pub vanished: Vec<Problem>,

@@ -115,6 +115,17 @@ impl AuthQuery {
         self.account == *account
     }
 
+    /// Whether it asks in the very same way but for the password, which can't be read any more.
+    #[must_use]
+    pub fn is_by_other_password(&self, account: &Account) -> bool {
+        let password = account.password.clone();
+        let known = Account {
+            password,
+            ..self.account.clone()
+        };
+        known == *account
+    }
+
     /// The user's verifier, or a mock that looks like one and that no proof satisfies. `shown` is what
     /// the backend at `endpoint` has shown of it in the same login.
     ///

@@ -11,13 +11,13 @@ mod show;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::config_path;
+use super::ConfigFile;
 use super::rules::{Failure, find, load};
 use crate::config::ProjectSpec;
 use crate::id::ProjectName;
@@ -33,15 +33,8 @@ const DAY: &str = "%-d %B %Y";
 pub struct CaArgs {
     #[command(subcommand)]
     command: Command,
-    /// The configuration file [default: proxy.toml]
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "PORTCULLIS_CONFIG",
-        global = true
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 const EXAMPLES: &str = "\
@@ -73,7 +66,7 @@ enum Command {
 }
 
 pub(super) fn main(args: CaArgs) -> ExitCode {
-    let path = config_path(args.config.as_ref());
+    let path = args.config.path();
     let done = match args.command {
         Command::Show(args) => show::show(&path, &args),
         Command::Issue(args) => issue::issue(&path, &args),

@@ -1,13 +1,13 @@
 //! `portcullis deny`: who is closed on before a byte is read, asked and changed.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::config_path;
+use super::ConfigFile;
 use super::control::{RunningGate, Unanswered, shown};
 use super::rules::change::{How, Origin, Remarks, add_to_deny, remove_of};
 use super::rules::decide::{OnDenyList, deny_list_words, on_deny_list};
@@ -25,15 +25,8 @@ use crate::store::edit::{Owner, revision};
 pub struct DenyArgs {
     #[command(subcommand)]
     command: Command,
-    /// The configuration file [default: proxy.toml]
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "PORTCULLIS_CONFIG",
-        global = true
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 const EXAMPLES: &str = "\
@@ -43,8 +36,7 @@ Examples:
   portcullis deny add 203.0.113.0/24 --note \"scanners\" --expires 7d
   portcullis deny remove 203.0.113.0/24
 
-The list goes before every project's rules. A change is written to the configuration file, and a running
-gate has it in force within a second, on live sessions too.";
+The list goes before every project's rules. A change is in force within a second, on live sessions too.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -99,7 +91,7 @@ struct TestArgs {
 }
 
 pub(super) fn main(args: DenyArgs) -> ExitCode {
-    let path = config_path(args.config.as_ref());
+    let path = args.config.path();
     let done = match args.command {
         Command::List(args) => list(&path, &args),
         Command::Add(AddArgs {

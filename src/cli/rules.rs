@@ -7,13 +7,13 @@ mod import;
 pub(super) mod list;
 mod providers;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::control::{RunningGate, Unanswered};
-use super::{EXIT_USAGE, config_path};
+use super::{ConfigFile, EXIT_USAGE};
 use crate::admin::control::{DenyInForce, RulesInForce};
 use crate::config::{Config, ConfigErrors, ProjectSpec, RuleSpec, Style};
 use crate::id::ProjectName;
@@ -25,15 +25,8 @@ use crate::store::edit::Owner;
 pub struct RulesArgs {
     #[command(subcommand)]
     command: Command,
-    /// The configuration file [default: proxy.toml]
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "PORTCULLIS_CONFIG",
-        global = true
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 /// How many projects are named to whom asks for one that isn't there.
@@ -67,7 +60,7 @@ enum Command {
 }
 
 pub(super) fn main(args: RulesArgs) -> ExitCode {
-    let path = config_path(args.config.as_ref());
+    let path = args.config.path();
     let done = match args.command {
         Command::List(args) => list::list(&path, &args),
         Command::Add(args) => change::add(&path, args),

@@ -8,12 +8,11 @@ use zeroize::Zeroizing;
 use super::backend::BackendSpec;
 use super::client_certificate::ClientCertificateSpec;
 use super::files::is_public;
-use super::query;
+use super::query::{self, QuerySpec};
 use super::reader::Item;
 use super::section::Section;
 use super::value::{Value, Word, Words, show_path};
 use crate::address::BackendAddr;
-use crate::auth::query::Account;
 use crate::auth::userlist::Userlist;
 use crate::backend::SslMode;
 
@@ -31,7 +30,7 @@ pub enum AuthSpec {
     Scram(VerifierFile),
     /// The same, by verifiers that the backend is asked for; never over a connection on which somebody
     /// could listen in.
-    Query(Account),
+    Query(QuerySpec),
     /// The client tells the gate its password, and the gate proves it to the backend; never over TCP
     /// without TLS.
     Password,

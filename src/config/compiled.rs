@@ -12,7 +12,7 @@ use crate::gate::set::NetworkSet;
 /// its place takes those over that it has as well.
 ///
 /// They go by content, not by what a file looks like from outside: within one tick of a file system's
-/// clock a file can change and look the same. Reading and hashing takes a thirtieth of compiling.
+/// clock a file can change and look the same.
 #[derive(Debug, Clone, Default)]
 pub struct CompiledSets(HashMap<Digest, Arc<NetworkSet>>);
 

@@ -49,7 +49,8 @@ pub(super) fn is_public(path: &Path) -> bool {
 /// What the system says, or that the file is too large or not UTF-8.
 pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let file = fs::File::open(path)?;
-    let mut text = String::new();
+    let size = file.metadata()?.len().min(limit);
+    let mut text = String::with_capacity(size.try_into().unwrap_or_default());
     file.take(limit.saturating_add(1))
         .read_to_string(&mut text)?;
     if text.len() as u64 > limit {

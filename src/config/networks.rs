@@ -172,14 +172,20 @@ fn compile(reader: &mut Reader<'_>, parts: Vec<Part>) -> Option<Networks> {
             Part::One(network) => Some(vec![network]),
             Part::File(file) => file.parse(reader),
         };
-        networks = networks.zip(read).map(|(mut all, more)| {
-            all.extend(more);
-            all
-        });
+        networks = networks.zip(read).map(|(all, more)| joined(all, more));
     }
     let set = Arc::new(NetworkSet::new(networks?));
     reader.compiled.insert(digest, &set);
     Some(set)
+}
+
+/// All of both; the first of millions is not copied.
+fn joined(mut all: Vec<Network>, more: Vec<Network>) -> Vec<Network> {
+    if all.is_empty() {
+        return more;
+    }
+    all.extend(more);
+    all
 }
 
 /// What a line of a file of networks says, without its comment: `#` begins one, and so does `;`, as

@@ -14,6 +14,15 @@ use crate::auth::query::{Account, DEFAULT_QUERY};
 use crate::backend::SslMode;
 use crate::pki::check_secret;
 
+/// How a project asks its backend for verifiers.
+#[derive(Debug, Clone)]
+pub struct QuerySpec {
+    /// By whom; without a password if that is lost.
+    pub account: Account,
+    /// The file of its password, if that can't be used: see [`Config::vanished`](super::Config::vanished).
+    pub lost: Option<PathBuf>,
+}
+
 /// Every key that says something about `auth_query`.
 pub(super) const KEYS: [&str; 5] = [
     "auth_query",
@@ -46,16 +55,21 @@ impl Value for Text {
 /// A file whose first line is a password.
 struct PasswordFile {
     path: PathBuf,
-    password: Zeroizing<Vec<u8>>,
+    /// None if it can't be used.
+    password: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Value for PasswordFile {
     fn read(item: &mut Item<'_, '_>) -> Option<Self> {
         let path = PathBuf::read(item)?;
-        match read_password(item, &path) {
-            Ok(password) => Some(Self { path, password }),
-            Err(error) => item.refuse(error),
+        let password = read_password(item, &path);
+        if let Err(error) = &password {
+            item.reader.vanish(&item.spot, error);
         }
+        Some(Self {
+            path,
+            password: password.ok(),
+        })
     }
 
     fn show(&self) -> String {
@@ -73,7 +87,7 @@ fn read_password(item: &mut Item<'_, '_>, path: &Path) -> Result<Zeroizing<Vec<u
 }
 
 /// Reads the keys; none if they are not all there.
-pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Account> {
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<QuerySpec> {
     let query: Option<Text> = section.optional("auth_query");
     let user: Option<Text> = section.optional("auth_user");
     let password: Option<PasswordFile> = section.optional("auth_password_file");
@@ -86,9 +100,11 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Account> {
         section.reader.refuse(&spot, message);
     }
     let Text(query) = query?;
-    Some(Account {
+    let PasswordFile { path, password } = password?;
+    let lost = password.is_none().then_some(path);
+    let account = Account {
         user: user?.0,
-        password: password?.password,
+        password: password.unwrap_or_default(),
         database: database.map_or_else(|| "postgres".to_owned(), |Text(name)| name),
         query: if query == "default" {
             DEFAULT_QUERY.to_owned()
@@ -96,7 +112,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<Account> {
             query
         },
         lasting,
-    })
+    };
+    Some(QuerySpec { account, lost })
 }
 
 /// Refuses what doesn't go together with `auth_query`, and misses what it needs.

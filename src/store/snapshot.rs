@@ -19,7 +19,7 @@ use crate::auth::query::AuthQuery;
 use crate::auth::userlist::Userlist;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
-use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec, VerifierFile};
+use crate::config::{AuthSpec, Config, OwnCertificate, ProjectSpec, QuerySpec, VerifierFile};
 use crate::gate::allow_list::{AllowList, InvalidRule};
 use crate::gate::deny_list::DenyList;
 use crate::id::ProjectName;
@@ -270,12 +270,18 @@ impl Builder {
         (previous, has_same_backend): (Option<&Auth>, bool),
     ) -> Result<Auth, Cause> {
         match (&spec.auth, previous) {
-            (AuthSpec::Query(account), Some(Auth::Query(query)))
-                if has_same_backend && query.is_by(account) =>
+            (AuthSpec::Query(spec), Some(Auth::Query(query)))
+                if has_same_backend && asks_as_before(query, spec) =>
             {
                 Ok(Auth::Query(Arc::clone(query)))
             }
-            (AuthSpec::Query(account), _) => {
+            (
+                AuthSpec::Query(QuerySpec {
+                    lost: Some(path), ..
+                }),
+                _,
+            ) => Err(Cause::Lost(path.clone())),
+            (AuthSpec::Query(QuerySpec { account, .. }), _) => {
                 let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
                 Ok(Auth::Query(Arc::new(AuthQuery::new(account.clone(), seed))))
             }
@@ -288,7 +294,7 @@ impl Builder {
             }
             (AuthSpec::Scram(VerifierFile { path, list }), previous) => {
                 let list = list.as_ref().or_else(|| list_before(previous, path));
-                let list = list.ok_or_else(|| Cause::NoVerifiers(path.clone()))?;
+                let list = list.ok_or_else(|| Cause::Lost(path.clone()))?;
                 let seed = scram_seed(&self.certificates.keystore().project(&spec.name))?;
                 let verifiers = Verifiers::new(path.clone(), Arc::clone(list), &seed);
                 Ok(Auth::Scram(verifiers))
@@ -319,6 +325,14 @@ impl Builder {
             Some(before) => Arc::clone(before),
             None => Arc::new(Serving::new(recipe, &self.certificates)),
         }
+    }
+}
+
+/// Whether nothing has changed of how the backend is asked; a password that is lost is no change.
+fn asks_as_before(query: &AuthQuery, spec: &QuerySpec) -> bool {
+    match &spec.lost {
+        None => query.is_by(&spec.account),
+        Some(_) => query.is_by_other_password(&spec.account),
     }
 }
 
@@ -424,7 +438,7 @@ enum Cause {
     #[error(
         "{} can't be used, and there is nothing from before to go on with", .0.display()
     )]
-    NoVerifiers(PathBuf),
+    Lost(PathBuf),
 }
 
 impl fmt::Display for BuildErrors {

@@ -1,6 +1,6 @@
 //! Who may come in, and what those read who may not.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::{FakeBackend, url};
@@ -116,6 +116,27 @@ fn t23_an_ipv4_client_of_a_dual_stack_listener_is_its_ipv4_address() {
     Secured::connect(v4, &gate.tls("acme")).login(&alice());
     let refusal = Secured::connect(v4, &gate.tls("globex")).refused(&alice());
     assert!(refusal.message().contains("from 127.0.0.1 "), "{refusal:?}");
+}
+
+#[test]
+fn one_list_decides_on_ipv4_and_ipv6_clients() {
+    let backend = FakeBackend::welcoming();
+    let projects = [
+        Project::new("acme", &backend.url()).allow(&[ELSEWHERE, "::1"]),
+        Project::new("globex", &backend.url())
+            .allow(&["127.0.0.1", "::/64"])
+            .text_list("deny", &["::1"]),
+    ];
+    let gate = Gate::with(&Settings::new(&projects).listen(&["[::]:0"]));
+    let port = gate.addr().port();
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    for (admitted, denied, project) in [(v6, v4, "acme"), (v4, v6, "globex")] {
+        Secured::connect(admitted, &gate.tls(project)).login(&alice());
+        let refusal = Secured::connect(denied, &gate.tls(project)).refused(&alice());
+        let from = format!("from {} ", denied.ip());
+        assert!(refusal.message().contains(&from), "{refusal:?}");
+    }
 }
 
 #[test]

@@ -188,3 +188,31 @@ fn a_service_account_that_can_t_ask_is_a_clear_refusal_and_its_password_is_in_no
         );
     }
 }
+
+#[test]
+fn t31_a_password_file_that_vanishes_keeps_no_change_from_other_projects() {
+    let cluster = Server::System.plain();
+    may_ask(&cluster);
+    let backend = format!("postgres://127.0.0.1:{}", cluster.port());
+    let acme = by_query(Project::new("acme", &backend)).text("auth_query_cache", "0s");
+    let globex = Project::new("globex", &backend);
+    let gate = Gate::within(
+        directory_of(&[("auth.password", PASSWORD)]),
+        &Settings::new(&[acme.clone(), globex.clone()]),
+    );
+    let before = gate.log().len();
+    std::fs::remove_file(gate.directory().join("auth.password")).unwrap();
+    gate.rewrite(&Settings::new(&[acme, globex.allow(&["nowhere"])]));
+    gate.log().wait_after(before, "a warning", |line| {
+        let message = text(line, "message");
+        message.contains("auth.password") && message.contains("goes on with what was read")
+    });
+    gate.log().wait_after(before, "the reload", |line| {
+        text(line, "message") == "configuration reloaded"
+    });
+    gate.connect("globex")
+        .refused(&alice())
+        .assert_fatal("28000");
+    // The server is asked again for each login, by the account from before.
+    assert_eq!(login(&gate, "alice", PASSWORD).prints(), "alice");
+}
