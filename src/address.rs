@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Where a client comes from: its own address, not a load balancer's (T28), with an IPv4-mapped
 /// IPv6 address already folded to IPv4 (T23), so that no later step can forget to.
@@ -51,9 +52,10 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// A host name in the form in which names are compared: lower case, no trailing dot (T13).
+/// A host name in the form in which names are compared: lower case, no trailing dot (T13). Cheap to
+/// clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(Box<str>);
+pub struct HostName(Arc<str>);
 
 impl HostName {
     /// The name as text.

@@ -125,19 +125,26 @@ fn load(path: &Path) -> Option<Config> {
 }
 
 fn shown(config: Result<Config, ConfigErrors>) -> Option<Config> {
-    let style = if stderr().is_terminal() {
-        Style::Coloured
-    } else {
-        Style::Plain
-    };
     match config {
         Ok(config) => {
-            eprint!("{}", render_warnings(&config.warnings, style));
+            eprint!("{}", render_warnings(&config.warnings, style()));
             Some(config)
         }
         Err(errors) => {
-            eprintln!("{}", errors.render(style));
+            show_errors(&errors);
             None
         }
+    }
+}
+
+fn show_errors(errors: &ConfigErrors) {
+    eprintln!("{}", errors.render(style()));
+}
+
+fn style() -> Style {
+    if stderr().is_terminal() {
+        Style::Coloured
+    } else {
+        Style::Plain
     }
 }

@@ -8,8 +8,12 @@ mod deny;
 mod effective;
 mod files;
 mod include;
+mod included;
+mod inherited;
 mod limits;
 mod listener;
+mod load;
+mod log;
 mod networks;
 mod problem;
 mod project;
@@ -29,19 +33,15 @@ mod shipped;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use toml::de::DeTable;
 
 use crate::gate::rule::TagName;
 use crate::id::ProjectName;
 use crate::pki::MinVersion;
 use crate::relay::TcpTuning;
 use effective::Effective;
-use problem::Document;
 use project::Projects;
-use reader::Reader;
 use section::{Section, nearest};
 use value::{At, Word, Words};
 
@@ -51,9 +51,12 @@ pub use client_certificate::ClientCertificateSpec;
 pub use compiled::CompiledSets;
 pub use deny::{DenySpec, NetworkFile};
 pub use files::SourceFile;
-pub use include::{Claims, Include, Included};
+pub use include::Include;
+pub use included::{Claims, Included};
+pub use inherited::Inherited;
 pub use limits::LimitsSpec;
 pub use listener::{AdminListen, ControlSocket, ListenerSpec};
+pub use log::{LogFormat, LogLevel, LogSpec};
 pub use networks::{Networks, line_of};
 pub use problem::{ConfigErrors, Place, Problem, Style, render_warnings};
 pub use project::{OwnCertificate, ProjectSpec};
@@ -119,173 +122,11 @@ pub struct Config {
     named: Vec<(ProjectName, Problem)>,
 }
 
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogSpec {
-    /// As what.
-    pub format: LogFormat,
-    /// How much.
-    pub level: LogLevel,
-}
-
-/// What a log line looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-/// The least important events that are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
-    /// What failed and needs somebody.
-    Error,
-    /// What may need somebody.
-    Warn,
-    /// What happened to whom.
-    Info,
-    /// What helps to find a fault.
-    Debug,
-}
-
 impl Words for MinVersion {
     const WORDS: &'static [(&'static str, Self)] = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
 }
 
-impl Words for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
-}
-
-impl Words for LogLevel {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-    ];
-}
-
 impl Config {
-    /// Reads a file and all that it names, the projects included.
-    ///
-    /// # Errors
-    /// Everything that is wrong, and the files which may put it right when they change.
-    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::load_again(path, CompiledSets::default())?.whole()
-    }
-
-    /// Reads a file which a gate runs with, or is to run with, that has read it before: that a
-    /// certificate has [`vanished`](Self::vanished) since is no error, and what was
-    /// [`compiled`](Self::compiled) is not compiled again.
-    ///
-    /// # Errors
-    /// Everything else that is wrong, and the files which may put it right when they change.
-    pub fn load_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
-        let config = Self::load_main_again(path, known)?.with_included()?;
-        // A directory that isn't mounted yet looks like this, and a file that an editor has emptied.
-        if config.projects.is_empty() {
-            let why = "no project is defined; add one as [project.NAME]";
-            return Err(unreadable(path, &why, config.files));
-        }
-        Ok(config)
-    }
-
-    /// Reads a file and all that it names as [`Self::load_again`] does, without the projects that it
-    /// includes.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn load_main(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::load_main_again(path, CompiledSets::default())
-    }
-
-    /// Reads it so, and compiles nothing that is known.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn load_main_again(path: &Path, known: CompiledSets) -> Result<Self, ConfigErrors> {
-        let file = SourceFile::look(&absolute(path)?);
-        let text = files::read_text(file.path(), MAX_FILE)
-            .map_err(|error| unreadable(path, &error, vec![file.clone()]))?;
-        let directory = file
-            .path()
-            .parent()
-            .map_or_else(PathBuf::new, Path::to_path_buf);
-        let before = Before {
-            files: vec![file],
-            known,
-        };
-        let config = read(Document::new(path, &text), &directory, before)?;
-        // A file that an editor has emptied and not yet written looks like this, and must not pass
-        // for the wish to shut everybody out (T25).
-        if config.projects.is_empty() && config.include.is_empty() {
-            let why = "no project is defined; add one as [project.NAME]";
-            return Err(unreadable(path, &why, config.files));
-        }
-        Ok(config)
-    }
-
-    /// Reads a text as what the file `path` is to hold, as [`Self::load_again`] would.
-    ///
-    /// # Errors
-    /// Everything that is wrong.
-    pub(crate) fn load_text(
-        path: &Path,
-        text: &str,
-        known: CompiledSets,
-    ) -> Result<Self, ConfigErrors> {
-        let absolute = absolute(path)?;
-        let before = Before {
-            files: Vec::new(),
-            known,
-        };
-        read(
-            Document::new(path, text),
-            absolute.parent().unwrap_or(&absolute),
-            before,
-        )
-    }
-
-    /// Reads a text as if it stood in the file `origin`, whose directory relative paths start at.
-    ///
-    /// # Errors
-    /// Everything that is wrong.
-    pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
-        let directory = origin.parent().unwrap_or(origin);
-        read(Document::new(origin, text), directory, Before::default())?.whole()
-    }
-
-    /// The configuration, if nothing has vanished.
-    fn whole(self) -> Result<Self, ConfigErrors> {
-        if self.vanished.is_empty() {
-            Ok(self)
-        } else {
-            Err(ConfigErrors::new(self.vanished, self.files))
-        }
-    }
-
-    /// A configuration of one project, from the command line.
-    ///
-    /// # Errors
-    /// Everything that is wrong.
-    pub fn quick(spec: &QuickSpec) -> Result<Self, ConfigErrors> {
-        let text = spec.to_toml();
-        read(
-            Document::new(Path::new("the command line"), &text),
-            Path::new(""),
-            Before::default(),
-        )?
-        .whole()
-    }
-
     /// What it has compiled, for the configuration that takes its place.
     #[must_use]
     pub fn compiled(&self) -> CompiledSets {
@@ -297,72 +138,6 @@ impl Config {
     #[must_use]
     pub fn effective_toml(&self) -> String {
         self.effective.to_string()
-    }
-}
-
-/// The path from the root on, so that what is resolved by it holds wherever it is read again.
-fn absolute(path: &Path) -> Result<PathBuf, ConfigErrors> {
-    let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error, vec![]))?;
-    match absolute.to_str() {
-        Some(_) => Ok(absolute),
-        None => Err(unreadable(path, &"the path is not UTF-8", vec![])),
-    }
-}
-
-fn unreadable(path: &Path, why: &dyn std::fmt::Display, files: Vec<SourceFile>) -> ConfigErrors {
-    let message = format!("{}: {why}", path.display());
-    ConfigErrors::new(vec![Problem::of_file(message)], files)
-}
-
-/// What there is before a document is read.
-#[derive(Default)]
-struct Before {
-    /// The files that were looked at: its own.
-    files: Vec<SourceFile>,
-    /// What was compiled for the one before it.
-    known: CompiledSets,
-}
-
-fn read(document: Document<'_>, directory: &Path, before: Before) -> Result<Config, ConfigErrors> {
-    let (table, syntax) = DeTable::parse_recoverable(document.text());
-    let mut reader = Reader::new(document, directory);
-    (reader.files, reader.known) = (before.files, before.known);
-    // After a syntax error the rest of the table is a guess, and so would be what is wrong with it;
-    // a key that is there twice leaves no doubt about the others.
-    let is_whole = syntax
-        .iter()
-        .all(|error| error.message() == "duplicate key");
-    for error in syntax {
-        let span = error.span().unwrap_or_default();
-        reader.refuse_syntax(&span, error.message());
-    }
-    let config = if is_whole {
-        reader.root(&table, read_root)
-    } else {
-        None
-    };
-    let Reader {
-        mut problems,
-        warnings,
-        vanished,
-        files,
-        effective,
-        compiled,
-        ..
-    } = reader;
-    match config {
-        Some(config) if problems.is_empty() => Ok(Config {
-            warnings,
-            vanished,
-            files,
-            effective,
-            compiled,
-            ..config
-        }),
-        Some(_) | None => {
-            problems.extend(vanished);
-            Err(ConfigErrors::new(problems, files))
-        }
     }
 }
 
@@ -387,7 +162,7 @@ fn read_root(root: &mut Section<'_, '_>) -> Option<Config> {
     });
     let tcp = root.table("tcp", |table| tcp::read(table, TcpTuning::default()));
     let encryption_key_file = root.table("keys", read_keys);
-    let log = root.table("log", read_log);
+    let log = root.table("log", log::read);
     let socket = ControlSocket::At(certs.join("control.sock"));
     let (admin, control) = root.table("admin", |admin| {
         let listen = admin.or("listen", AdminListen::default());
@@ -431,7 +206,7 @@ fn read_projects(
     config: Config,
     named: &[At<ProjectName>],
 ) -> Option<Config> {
-    let mut shared = Projects::new(&config.tags, &config.limits, config.tcp);
+    let mut shared = Projects::new(config.inherited());
     let projects = root.each_named("project", |name, section| shared.read(name, section));
     for spec in projects.iter().flatten() {
         project::watch_keystore(root.reader, &config.certs, spec);
@@ -457,13 +232,6 @@ fn read_keys(keys: &mut Section<'_, '_>) -> Option<PathBuf> {
     let file: Option<At<PathBuf>> = keys.optional("encryption_key_file");
     project::check_file(keys, file.as_ref());
     file.map(|file| file.value)
-}
-
-fn read_log(log: &mut Section<'_, '_>) -> LogSpec {
-    LogSpec {
-        format: log.or("format", Word(LogFormat::Auto)).0,
-        level: log.or("level", Word(LogLevel::Info)).0,
-    }
 }
 
 /// The projects that are named and not defined here, with what is to be said if they are nowhere.

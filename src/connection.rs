@@ -169,7 +169,12 @@ async fn session(gate: &Gate, authenticated: Box<Authenticated>, facts: &Facts) 
     revocation::review(live.session(), &gate.projects.load(), Timestamp::now());
     let opened = Instant::now();
     let control = &live.session().control;
-    let open = report::opened(&gate.metrics, &project.metrics, facts, control);
+    let open = report::opened(
+        &gate.metrics,
+        project.metrics(&gate.metrics),
+        facts,
+        control,
+    );
     let (relay, held) = authenticated.into_relay(Arc::clone(control));
     let closed = relay.await;
     drop((held, open));

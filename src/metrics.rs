@@ -168,7 +168,12 @@ impl Metrics {
     pub fn reloaded(&self, succeeded: bool) {
         let result = if succeeded { "ok" } else { "error" };
         self.0.reloads.with_label_values(&[result]).inc();
-        self.0.last_reload.set(i64::from(succeeded));
+        self.all_in_force(succeeded);
+    }
+
+    /// Tells whether all of the configuration is in force: a reload may succeed with a part of it.
+    pub fn all_in_force(&self, is_all: bool) {
+        self.0.last_reload.set(i64::from(is_all));
     }
 
     /// The handles of one project. They are the same for as long as anybody holds them, so that

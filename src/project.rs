@@ -3,8 +3,12 @@
 //! A reload builds a whole new [`Projects`] beside the old one and swaps it in (T31); a connection
 //! keeps the snapshot that admitted it for as long as its login lasts.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+mod index;
+mod mark;
+mod sharded;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::address::{Host, HostName};
@@ -17,9 +21,13 @@ use crate::gate::deny_list::DenyList;
 use crate::gate::rule::TagName;
 use crate::gate::set::NetworkSet;
 use crate::id::ProjectName;
-use crate::metrics::ProjectMetrics;
+use crate::metrics::{Metrics, ProjectMetrics};
 use crate::relay::TcpTuning;
 use crate::served::{Served, Serving};
+
+pub use index::Index;
+pub use mark::Mark;
+pub use sharded::Sharded;
 
 /// One database behind the gate: who may come in, by which certificate, and where it is.
 #[derive(Debug)]
@@ -34,6 +42,8 @@ pub struct Project {
     pub policy: Policy,
     /// Where its sessions go.
     pub backend: Arc<Backend>,
+    /// What the backend was made of.
+    pub backend_mark: Mark,
     /// Who proves what to whom.
     pub auth: Auth,
     /// What it demands of its clients' certificates.
@@ -43,8 +53,8 @@ pub struct Project {
     pub serving: Arc<Serving>,
     /// Sessions at once.
     pub max_sessions: u32,
-    /// Its series, resolved once.
-    pub metrics: Arc<ProjectMetrics>,
+    /// Its series, once somebody has [asked](Self::metrics) for them.
+    pub metrics: OnceLock<Arc<ProjectMetrics>>,
 }
 
 /// Who proves what to whom when a client logs in.
@@ -54,14 +64,14 @@ pub enum Auth {
     Passthrough,
     /// The client proves itself to the gate by SCRAM, and with what the proof reveals the gate proves
     /// itself to the backend.
-    Scram(Verifiers),
+    Scram(Box<Verifiers>),
     /// The same, by verifiers that the backend is asked for.
     Query(Arc<AuthQuery>),
     /// The client tells the gate its password, and with it the gate proves itself to the backend.
     Password,
     /// The client proves itself to the gate by a certificate, and the gate itself to the backend by
     /// one that it makes for the user.
-    Certificate(Minter),
+    Certificate(Box<Minter>),
 }
 
 /// What becomes of clients whom a project's rules do not admit.
@@ -93,13 +103,13 @@ pub enum RefusalStyle {
     Drop,
 }
 
-/// Every project of the process, and what holds for all of them.
-#[derive(Debug)]
+/// Every project of the process, and what holds for all of them. Cheap to clone: copies share what
+/// they have in common.
+#[derive(Debug, Clone)]
 pub struct Projects {
-    by_name: HashMap<ProjectName, Arc<Project>>,
-    by_host: HashMap<HostName, Arc<Project>>,
+    index: Index,
     default: Option<Arc<Project>>,
-    common: Common,
+    common: Arc<Common>,
 }
 
 /// Named sets of networks.
@@ -118,55 +128,44 @@ pub struct Common {
     pub tcp: TcpTuning,
     /// How long sessions may go on once the process is told to stop (T32).
     pub drain_timeout: Duration,
-    /// How a refusal is seen by those who name no project of ours.
-    pub refusal: RefusalStyle,
     /// A certificate of nobody's, for those who name no project of ours: so they can finish TLS, and
     /// read why (T13).
     pub stranger: Arc<Served>,
 }
 
 impl Projects {
-    /// Indexes `projects` by name and host. `default` serves clients who name no project; a single
-    /// project is the default without being named.
+    /// The projects of an index. `default` serves clients who name no project; a single project is
+    /// the default without being named.
     #[must_use]
-    pub fn new(projects: Vec<Arc<Project>>, default: Option<&ProjectName>, common: Common) -> Self {
-        let mut by_host = HashMap::new();
-        for project in &projects {
-            for host in &*project.hosts {
-                if let Host::Name(name) = host {
-                    by_host.insert(name.clone(), Arc::clone(project));
-                }
-            }
-        }
-        let only = match projects.as_slice() {
-            [only] => Some(Arc::clone(only)),
-            _ => None,
-        };
-        let by_name: HashMap<_, _> = projects
-            .into_iter()
-            .map(|project| (project.name.clone(), project))
-            .collect();
-        let default = default.and_then(|name| by_name.get(name).cloned()).or(only);
+    pub fn new(index: Index, default: Option<&ProjectName>, common: Arc<Common>) -> Self {
+        let named = default.and_then(|name| index.get(name));
+        let default = named.or_else(|| index.only()).cloned();
         Self {
-            by_name,
-            by_host,
+            index,
             default,
             common,
         }
     }
 
+    /// By the names under which they are asked for.
+    #[must_use]
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+
     /// The project that serves `server_name`: by its exact name, else by a wildcard (T13).
     #[must_use]
     pub fn by_server_name(&self, server_name: &HostName) -> Option<&Arc<Project>> {
-        self.by_host
-            .get(server_name)
-            .or_else(|| self.by_host.get(&server_name.wildcard()?))
+        let index = &self.index;
+        index
+            .by_host(server_name)
+            .or_else(|| index.by_host(&server_name.wildcard()?))
     }
 
     /// The project of that name.
     #[must_use]
     pub fn by_name(&self, name: &ProjectName) -> Option<&Arc<Project>> {
-        self.by_name.get(name)
+        self.index.get(name)
     }
 
     /// The project of clients who name none.
@@ -177,12 +176,34 @@ impl Projects {
 
     /// What holds for all projects.
     #[must_use]
-    pub const fn common(&self) -> &Common {
+    pub const fn common(&self) -> &Arc<Common> {
         &self.common
     }
 
     /// Every project, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Project>> {
-        self.by_name.values()
+        self.index.iter()
+    }
+
+    /// How a refusal is seen by those who name no project of ours: a name that is dropped must not
+    /// differ from one that doesn't exist (T29).
+    #[must_use]
+    pub const fn refusal(&self) -> RefusalStyle {
+        self.index.refusal()
+    }
+}
+
+impl Project {
+    /// The names by which it is told apart from others; an address never comes as server_name.
+    pub fn host_names(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.iter().filter_map(|host| match host {
+            Host::Name(name) => Some(name),
+            Host::Address(_) => None,
+        })
+    }
+
+    /// Its series, resolved on first use: a project that nobody asks for has none.
+    pub fn metrics(&self, of: &Metrics) -> &Arc<ProjectMetrics> {
+        self.metrics.get_or_init(|| of.project(&self.name))
     }
 }

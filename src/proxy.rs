@@ -31,8 +31,9 @@ use crate::metrics::Metrics;
 use crate::pki::{Keystore, PkiError};
 use crate::served::Certificates;
 use crate::sessions::{Open, Sessions};
+use crate::store::catalogue::{Catalogue, LoadError};
 use crate::store::keystore;
-use crate::store::snapshot::{BuildErrors, Builder, Built};
+use crate::store::snapshot::Builder;
 
 use reload::Reloader;
 use review::Changed;
@@ -59,7 +60,7 @@ pub struct Proxy {
     listeners: Vec<Bound>,
     admin: Option<TcpListener>,
     control: Option<ControlListener>,
-    config: Config,
+    catalogue: Catalogue,
     origin: Origin,
     builder: Builder,
     certificates: Arc<Certificates>,
@@ -78,9 +79,9 @@ pub enum StartError {
     /// The keystore can't be used.
     #[error(transparent)]
     Keystore(#[from] PkiError),
-    /// The projects can't be made of the configuration.
+    /// The included files can't be read, or the projects can't be made of what is written.
     #[error(transparent)]
-    Build(#[from] BuildErrors),
+    Load(#[from] LoadError),
     /// The control socket can't be bound.
     #[error("cannot make the control socket {path}: {source}; set [admin] socket to another path, or to \"off\"", path = path.display())]
     Control {
@@ -131,8 +132,10 @@ impl Proxy {
         let certificates = Certificates::new(keystore, config.runtime.certificates());
         let certificates = Arc::new(certificates);
         let builder = Builder::new(Arc::clone(&certificates), metrics.clone());
-        let Built { projects, warnings } = builder.build(&config, None)?;
-        reload::report_trouble(&warnings);
+        let made = Catalogue::load(config, &builder, None)?;
+        reload::warn_of_read(&made.warnings, &[]);
+        reload::report_trouble(&made.troubles);
+        let config = made.catalogue.main();
         let mut listeners = Vec::new();
         for spec in &config.listeners {
             let socket = listen(spec.address)?;
@@ -147,7 +150,7 @@ impl Proxy {
         };
         let control = listen_for_control(&config.control)?;
         let gate = Arc::new(Gate {
-            projects: ArcSwap::from_pointee(projects),
+            projects: ArcSwap::from_pointee(made.projects),
             limits: Arc::new(Limits::new(config.limits)),
             handshakes: Handshakes::new(config.runtime.handshakes()),
             sessions: Sessions::default(),
@@ -162,7 +165,7 @@ impl Proxy {
             listeners,
             admin,
             control,
-            config,
+            catalogue: made.catalogue,
             origin,
             builder,
             certificates,
@@ -196,7 +199,7 @@ impl Proxy {
             listeners,
             admin,
             control,
-            config,
+            catalogue,
             origin,
             builder,
             certificates,
@@ -216,7 +219,7 @@ impl Proxy {
         let keeper = leaves::Keeper::new(&gate, certificates, builder.clone());
         tasks.spawn(keeper.run(readiness.clone()));
         let (reloads, asked) = mpsc::channel(1);
-        let reloader = Reloader::new(Arc::clone(&gate), (config, origin), builder, changed);
+        let reloader = Reloader::new(Arc::clone(&gate), (catalogue, origin), builder, changed);
         tasks.spawn(reloader.run(asked, readiness.clone()));
         while let Some(Order::Reload) = orders.recv().await {
             // Full if one is asked for already, which will read what is there by then.

@@ -71,13 +71,17 @@ pub struct Recipe {
 pub enum LeafSource {
     /// The project's own CA, in the keystore.
     Keystore,
-    /// A chain of the user's own, leaf first, and its key; PEM.
-    Files {
-        /// The chain.
-        chain: PathBuf,
-        /// The key.
-        key: PathBuf,
-    },
+    /// Files of the user's own.
+    Files(Box<LeafFiles>),
+}
+
+/// A chain of the user's own, and its key; PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafFiles {
+    /// The chain, leaf first.
+    pub chain: PathBuf,
+    /// The key.
+    pub key: PathBuf,
 }
 
 impl Recipe {
@@ -91,7 +95,7 @@ impl Recipe {
     fn files(&self, certificates: &Certificates) -> Vec<PathBuf> {
         match &self.source {
             LeafSource::Keystore => certificates.keystore().project(&self.project).leaf_files(),
-            LeafSource::Files { chain, key } => vec![chain.clone(), key.clone()],
+            LeafSource::Files(files) => vec![files.chain.clone(), files.key.clone()],
         }
     }
 
@@ -101,7 +105,10 @@ impl Recipe {
                 let store = certificates.keystore().project(&self.project);
                 store.load_or_create(&self.hosts, now)
             }
-            LeafSource::Files { chain, key } => Identity::from_files(chain, key, &self.hosts, now),
+            LeafSource::Files(files) => {
+                let LeafFiles { chain, key } = &**files;
+                Identity::from_files(chain, key, &self.hosts, now)
+            }
         }
     }
 }
@@ -114,7 +121,7 @@ pub struct Serving {
     /// Whether somebody came for it since [`Certificates`] last looked for what to put out.
     is_used: AtomicBool,
     /// Held by whoever makes it, so that nobody else does at the same time.
-    turn: Mutex<Option<Failure>>,
+    turn: Mutex<Option<Box<Failure>>>,
 }
 
 /// What is in memory.
@@ -180,9 +187,11 @@ impl Serving {
             return Err(failure.why.clone());
         }
         let made = self.make_beside().await;
-        *turn = made.as_ref().err().map(|why| Failure {
-            at: Instant::now(),
-            why: why.clone(),
+        *turn = made.as_ref().err().map(|why| {
+            Box::new(Failure {
+                at: Instant::now(),
+                why: why.clone(),
+            })
         });
         made
     }

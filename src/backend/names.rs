@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 const RESPITE: Duration = Duration::from_secs(1);
 
 /// For how long a resolver's answer is used. `getaddrinfo` doesn't tell for how long it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NameCaching {
     /// Without asking again; zero for asking each time, and keeping nothing.
     pub fresh: Duration,

@@ -144,6 +144,22 @@ impl BackendTls {
         Self { config, ..self }
     }
 
+    /// Whether anybody else has the same, and not its like.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        let config = self.config.as_ref();
+        config.is_some_and(|config| Arc::strong_count(config) > 1)
+    }
+
+    /// Whether both are one and the same, as clones are.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.config, &other.config) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+
     /// The mode that it was built from.
     #[must_use]
     pub const fn mode(&self) -> SslMode {

@@ -10,9 +10,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{DEFAULT_CONFIG, EXIT_USAGE, config_path, descriptors, load, log, shown};
+use super::{DEFAULT_CONFIG, EXIT_USAGE, config_path, descriptors, log, show_errors, shown};
 use crate::config::{Config, QuickSpec};
-use crate::proxy::{Order, Origin, Proxy};
+use crate::proxy::{Order, Origin, Proxy, StartError};
+use crate::store::catalogue::LoadError;
 
 /// How long tasks that can't be called off have to end, once the gate has stopped.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -95,7 +96,8 @@ fn configuration(args: RunArgs) -> Result<(Config, Origin), ExitCode> {
         return Err(usage);
     }
     let path = config_path(args.config.as_ref());
-    let config = load(&path).ok_or(usage)?;
+    // What it includes is read when the projects are made, file by file.
+    let config = shown(Config::load_main(&path)).ok_or(usage)?;
     Ok((config, Origin::File(path)))
 }
 
@@ -131,14 +133,18 @@ error: there is no proxy.toml here, and no other configuration was named
 
 async fn run(config: Config, origin: Origin) -> ExitCode {
     let (orders, inbox) = mpsc::channel(4);
-    let started = async {
-        forward_signals(orders)?;
-        Proxy::bind(config, origin).map_err(io::Error::other)
-    };
-    match started.await {
+    if let Err(error) = forward_signals(orders) {
+        tracing::error!("cannot start: {error}");
+        return ExitCode::FAILURE;
+    }
+    match Proxy::bind(config, origin) {
         Ok(proxy) => {
             proxy.run(inbox).await;
             ExitCode::SUCCESS
+        }
+        Err(StartError::Load(LoadError::Config(errors))) => {
+            show_errors(&errors);
+            ExitCode::from(EXIT_USAGE)
         }
         Err(error) => {
             tracing::error!("cannot start: {error}");

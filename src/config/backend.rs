@@ -15,7 +15,7 @@ use crate::pki::{Keystore, check_secret};
 use crate::relay::TcpTuning;
 
 /// A backend and how it is dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendSpec {
     /// Where it listens: at least one, none twice.
     pub addresses: Vec<BackendAddr>,
@@ -38,7 +38,7 @@ pub struct BackendSpec {
 }
 
 /// Whence the roots come by which a backend is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RootCert {
     /// `"system"`: this system's own.
     System,
@@ -49,7 +49,7 @@ pub enum RootCert {
 }
 
 /// A client certificate towards a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientCertificate {
     /// The chain, leaf first, PEM.
     pub chain: PathBuf,

@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::stamp::Stamp;
 
 /// A file that a configuration was read from, or would have been had it been there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceFile {
-    path: PathBuf,
+    path: Arc<Path>,
     stamp: Stamp,
 }
 
@@ -20,7 +21,7 @@ impl SourceFile {
     #[must_use]
     pub fn look(path: &Path) -> Self {
         Self {
-            path: path.to_path_buf(),
+            path: path.into(),
             stamp: Stamp::of(path),
         }
     }
@@ -29,6 +30,16 @@ impl SourceFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same file, told by a path that others have too: of many that name one file, it need be kept
+    /// once only.
+    #[must_use]
+    pub fn sharing(self, path: &Arc<Path>) -> Self {
+        Self {
+            path: Arc::clone(path),
+            ..self
+        }
     }
 
     /// Whether the file looks different now; a file that came or went does.

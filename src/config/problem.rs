@@ -315,7 +315,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut problems: Vec<Problem>, files: Vec<SourceFile>) -> Self {
+    pub(crate) fn new(mut problems: Vec<Problem>, files: Vec<SourceFile>) -> Self {
         problems.sort_by(|a, b| a.place.cmp(&b.place));
         Self { problems, files }
     }

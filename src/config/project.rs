@@ -8,8 +8,7 @@ use super::auth::{self, AuthSpec};
 use super::backend::{self, BackendSpec};
 use super::client_certificate::{self, ClientCertificateSpec};
 use super::files::SourceFile;
-use super::limits::LimitsSpec;
-use super::networks::Networks;
+use super::inherited::Inherited;
 use super::problem::Place;
 use super::reader::{Reader, Spot};
 use super::revision::Revision;
@@ -17,10 +16,8 @@ use super::rules::{RuleList, RuleSpec, refuse_repeated, refuse_unknown_tags};
 use super::section::Section;
 use super::value::{At, Word, Words};
 use crate::address::{Host, HostName};
-use crate::gate::rule::TagName;
 use crate::id::ProjectName;
 use crate::project::{OnRevoke, RefusalStyle};
-use crate::relay::TcpTuning;
 
 /// A project as it is kept.
 #[derive(Debug, Clone)]
@@ -80,9 +77,7 @@ impl Words for RefusalStyle {
 
 /// What the projects of one file share while they are read.
 pub(super) struct Projects<'c> {
-    tags: &'c BTreeMap<TagName, Networks>,
-    limits: &'c LimitsSpec,
-    tcp: TcpTuning,
+    inherited: Inherited<'c>,
     /// The projects' names, also of those that are not all there.
     pub(super) names: BTreeSet<ProjectName>,
     /// Every host name with the project that has it and the place where it says so.
@@ -90,15 +85,9 @@ pub(super) struct Projects<'c> {
 }
 
 impl<'c> Projects<'c> {
-    pub(super) const fn new(
-        tags: &'c BTreeMap<TagName, Networks>,
-        limits: &'c LimitsSpec,
-        tcp: TcpTuning,
-    ) -> Self {
+    pub(super) const fn new(inherited: Inherited<'c>) -> Self {
         Self {
-            tags,
-            limits,
-            tcp,
+            inherited,
             names: BTreeSet::new(),
             taken: BTreeMap::new(),
         }
@@ -130,13 +119,13 @@ impl<'c> Projects<'c> {
         let observe = section.or("observe", false);
         let Word(on_revoke) = section.or("on_revoke", Word(OnRevoke::Cut));
         let Word(refusal) = section.or("refusal", Word(RefusalStyle::Explain));
-        let backend = backend::read(section, self.tcp);
+        let backend = backend::read(section, self.inherited.tcp);
         let client_certificate = client_certificate::read(section);
         let auth = auth::read(section, backend.as_ref(), client_certificate.as_ref());
         let certificate = read_certificate(section);
         let max_sessions = section.or_within(
             "max_sessions",
-            self.limits.sessions_per_project,
+            self.inherited.max_sessions,
             &(1..=1_000_000),
         );
         Some(ProjectSpec {
@@ -162,9 +151,19 @@ impl<'c> Projects<'c> {
         deny: RuleList<true>,
     ) -> Vec<RuleSpec> {
         let mut rules: Vec<_> = allow.into_specs().collect();
-        refuse_unknown_tags(section, "allow", self.tags, rules.iter().enumerate());
+        refuse_unknown_tags(
+            section,
+            "allow",
+            self.inherited.tags,
+            rules.iter().enumerate(),
+        );
         let deny: Vec<_> = deny.into_specs().collect();
-        refuse_unknown_tags(section, "deny", self.tags, deny.iter().enumerate());
+        refuse_unknown_tags(
+            section,
+            "deny",
+            self.inherited.tags,
+            deny.iter().enumerate(),
+        );
         let of_allow = rules.iter().enumerate().map(|rule| ("allow", rule));
         let of_deny = deny.iter().enumerate().map(|rule| ("deny", rule));
         refuse_repeated(section, of_allow.chain(of_deny));

@@ -13,7 +13,9 @@ use super::*;
 use crate::address::Host;
 use crate::gate::rule::{Source, Verdict};
 
+mod backends;
 mod clients;
+mod effective;
 mod refused;
 
 const MINIMAL: &str = r#"
@@ -194,117 +196,6 @@ fn listeners_have_a_short_and_a_long_form() {
 }
 
 #[test]
-fn sslmode_follows_the_backend_and_contradictions_are_refused() {
-    let of = |backend: &str, lines: &str| with(lines).replace("postgres://127.0.0.1:5432", backend);
-    for local in [
-        "/run/postgresql",
-        "postgres://localhost",
-        "postgres://[::1]",
-    ] {
-        let project = &parse(&of(local, "")).projects[&"acme".parse().unwrap()];
-        assert_eq!(project.backend.sslmode, SslMode::Disable, "{local}");
-    }
-    for (backend, lines, told) in [
-        ("postgres://10.0.0.5", "", "needs sslrootcert"),
-        (
-            "postgres://10.0.0.5",
-            "sslmode = \"verify-ca\"",
-            "needs sslrootcert",
-        ),
-        (
-            "/run/postgresql",
-            "sslmode = \"require\"",
-            "over a Unix socket",
-        ),
-        (
-            "postgres://10.0.0.5",
-            "sslmode = \"require\"\nsslrootcert = \"/dev/null\"",
-            "not used",
-        ),
-    ] {
-        let found = problems(&of(backend, lines));
-        assert!(found.iter().any(|one| one.contains(told)), "{found:?}");
-    }
-    parse(&of("postgres://10.0.0.5", "sslmode = \"disable\""));
-}
-
-#[test]
-fn a_backend_is_one_address_or_several_and_each_once() {
-    let of =
-        |backend: &str, lines: &str| with(lines).replace("\"postgres://127.0.0.1:5432\"", backend);
-    let both = of(
-        "[\"postgres://127.0.0.1\", \"/run/postgresql\"]",
-        "balance = \"least-sessions\"\nkeepalives_count = 3\ntcp_user_timeout = \"20s\"",
-    );
-    let config = parse(&format!("[tcp]\nkeepalives_idle = \"2m\"\n{both}"));
-    let backend = &config.projects[&"acme".parse().unwrap()].backend;
-    assert_eq!(backend.addresses.len(), 2);
-    assert_eq!(backend.sslmode, SslMode::Disable);
-    assert_eq!(backend.tcp.idle, Duration::from_secs(120));
-    assert_eq!(backend.tcp.user_timeout, Some(Duration::from_secs(20)));
-    assert_eq!((backend.tcp.count, config.tcp.count), (3, 9));
-    let system = of("[\"postgres://127.0.0.1\"]", "sslrootcert = \"system\"");
-    let backend = &parse(&system).projects[&"acme".parse().unwrap()].backend;
-    assert_eq!(backend.sslmode, SslMode::VerifyFull);
-}
-
-#[test]
-fn contradictions_about_a_backend_are_refused() {
-    let of =
-        |backend: &str, lines: &str| with(lines).replace("\"postgres://127.0.0.1:5432\"", backend);
-    for (backend, lines, told) in [
-        ("[]", "", "at least one address"),
-        (
-            "[\"postgres://[::1]\", \"postgres://[::1]:5432\"]",
-            "",
-            "is there already",
-        ),
-        (
-            "[\"/run/a\", \"/run/b\"]",
-            "sslmode = \"require\"",
-            "over a Unix socket",
-        ),
-        (
-            "[\"/run/a\", \"postgres://10.0.0.5\"]",
-            "",
-            "needs sslrootcert",
-        ),
-        ("\"/run/a\"", "balance = \"best\"", "\"least-sessions\""),
-        (
-            "\"postgres://[::1]\"",
-            "sslnegotiation = \"direct\"",
-            "not used by",
-        ),
-        (
-            "\"postgres://[::1]\"",
-            "keepalives_idle = \"0s\"",
-            "not within",
-        ),
-        (
-            "\"postgres://[::1]\"",
-            "sslmode = \"verify-ca\"\nsslrootcert = \"system\"",
-            "goes with sslmode = \"verify-full\" only",
-        ),
-        (
-            "\"postgres://[::1]\"",
-            "sslmode = \"verify-ca\"\nsslrootcert = \"project\"\ncertificate = \"/dev/null\"",
-            "there is no CA of the project's own",
-        ),
-        (
-            "\"postgres://[::1]\"",
-            "sslmode = \"require\"\nsslcert = \"/dev/null\"",
-            "\"sslcert\" without \"sslkey\"",
-        ),
-    ] {
-        let found = problems(&of(backend, lines));
-        assert!(
-            found.iter().any(|one| one.contains(told)),
-            "{told}: {found:?}"
-        );
-    }
-}
-
-#[test]
 fn the_key_of_a_client_certificate_is_its_owners_alone() {
     let lines = "sslmode = \"require\"\nsslcert = \"gate.crt\"\nsslkey = \"gate.key\"";
     let directory = directory(&[
@@ -374,7 +265,7 @@ fn t25_only_a_list_that_has_changed_is_compiled_again_whatever_its_file_looks_li
         ("office.txt", "198.51.100.7\n"),
     ]);
     let path = directory.path().join("proxy.toml");
-    let load = |before: &Config| Config::load_again(&path, before.compiled()).unwrap();
+    let load = |before: &Config| Config::load_main_again(&path, before.compiled()).unwrap();
     let first = Config::load(&path).unwrap();
     let feed = |config: &Config| Arc::clone(&config.deny.files[0].networks);
     let tag = |config: &Config, name: &str| Arc::clone(&config.tags[&name.parse().unwrap()]);
@@ -401,65 +292,6 @@ fn t25_only_a_list_that_has_changed_is_compiled_again_whatever_its_file_looks_li
     let fourth = load(&third);
     fs::write(&path, &text).unwrap();
     assert!(!Arc::ptr_eq(&feed(&load(&fourth)), &feed(&third)));
-}
-
-#[test]
-fn the_effective_configuration_reads_back_as_itself() {
-    let text = format!(
-        "listen = [\"[::]:0\"]\ndefault_project = \"acme\"\ndeny = [\"10.0.0.1-10.0.0.9\"]\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\nproject = \"acme\"\n[tags]\n\"o-1\" = [\"::1\"]\n\
-         {MINIMAL}deny = [{{ source = \"tag:o-1\", note = \"a \\\"b\\\" \\\\ c\", \
-         expires = 2999-01-01T00:00:00Z, author = \"ann\", id = \"x\" }}]\n"
-    );
-    let config = parse(&text);
-    let effective = config.effective_toml();
-    let again = parse(&effective);
-    assert_eq!(again.effective_toml(), effective);
-    let project = |config: &Config| config.projects[&"acme".parse().unwrap()].clone();
-    assert_eq!(project(&again).revision(), project(&config).revision());
-    assert_eq!(again.limits, config.limits);
-    assert_eq!(again.listeners.len(), 2);
-}
-
-#[test]
-fn a_value_that_is_not_shown_stays_out_of_the_effective_configuration() {
-    struct Secret(String);
-    impl value::Value for Secret {
-        fn read(item: &mut reader::Item<'_, '_>) -> Option<Self> {
-            item.text("a secret").map(Self)
-        }
-        fn show(&self) -> String {
-            value::quoted("redacted")
-        }
-    }
-    let text = "password = \"s3cret\"";
-    let table = DeTable::parse(text).unwrap();
-    let mut reader = Reader::new(Document::new(Path::new("a"), text), Path::new(""));
-    let secret: Option<Secret> = reader.root(&table, |root| root.optional("password"));
-    assert_eq!(secret.unwrap().0, "s3cret");
-    assert_eq!(reader.effective.to_string(), "password = \"redacted\"\n");
-}
-
-#[test]
-fn a_quick_configuration_is_one_project_for_this_machine() {
-    let spec = QuickSpec {
-        backend: "postgres://127.0.0.1:5432".into(),
-        allow: vec!["127.0.0.1".into()],
-        certs: Some("certs".into()),
-        listen: vec!["127.0.0.1:0".into()],
-        ..QuickSpec::default()
-    };
-    let config = Config::quick(&spec).unwrap();
-    let project = &config.projects[&"default".parse().unwrap()];
-    let hosts: Vec<_> = project.hosts.iter().map(ToString::to_string).collect();
-    assert_eq!(hosts, ["localhost", "127.0.0.1"]);
-    assert_eq!(config.listeners[0].address.port(), 0);
-    let bad = QuickSpec {
-        allow: vec!["10.0.0.5/8".into()],
-        ..spec
-    };
-    let shown = Config::quick(&bad).unwrap_err().to_string();
-    assert!(shown.contains("--> the command line:"), "{shown}");
 }
 
 #[test]

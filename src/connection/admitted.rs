@@ -227,7 +227,7 @@ impl Admissions<'_> {
     pub(super) fn style(&self, project: Option<&Arc<Project>>) -> RefusalStyle {
         match project {
             Some(project) => project.policy.refusal,
-            None => self.projects.common().refusal,
+            None => self.projects.refusal(),
         }
     }
 }

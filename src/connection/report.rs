@@ -86,8 +86,9 @@ pub(super) fn refused(gate: &Gate, projects: &Projects, refusal: &Refusal, facts
         .and_then(|name| projects.by_name(name))
     {
         Some(project) => {
-            count_certificate(&project.metrics, facts);
-            project.metrics.refused(reason);
+            let series = project.metrics(metrics);
+            count_certificate(series, facts);
+            series.refused(reason);
         }
         None => metrics.refused(reason),
     }

@@ -56,7 +56,8 @@ pub(super) async fn review_loop(gate: Arc<Gate>, changed: Changed) {
 /// The first moment after `since` at which a rule of any project expires.
 fn next_expiry(projects: &Projects, since: Timestamp) -> Option<Timestamp> {
     let expiries = projects
-        .iter()
+        .index()
+        .expiring()
         .filter_map(|project| project.allow.next_expiry(since));
     expiries.min()
 }

@@ -7,7 +7,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 /// When TCP finds out that a peer has vanished; by libpq's names for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TcpTuning {
     /// `keepalives_idle`: how long nothing is received before the peer is probed. Whole seconds.
     pub idle: Duration,

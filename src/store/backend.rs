@@ -1,5 +1,7 @@
 //! A project's backend, from how it is kept to what can be dialled.
 
+mod shared;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,6 +11,8 @@ use crate::backend::{
 };
 use crate::config::{ClientCertificate, ProjectSpec, RootCert};
 use crate::pki::{PkiError, ProjectKeystore, read_client_certificate};
+
+pub(super) use shared::SharedTls;
 
 /// Why a project's backend can't be.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +30,14 @@ pub(super) enum BackendError {
 /// vanished. Blocks on the file system.
 pub(super) fn backend(
     project: &ProjectSpec,
-    store: &ProjectKeystore,
+    (store, shared): (&ProjectKeystore, &SharedTls),
     previous: Option<(&Arc<Backend>, bool)>,
 ) -> Result<(Arc<Backend>, Option<String>), BackendError> {
-    let made = make(project, store, previous.map(|(previous, _)| &**previous));
+    let made = make(
+        project,
+        (store, shared),
+        previous.map(|(previous, _)| &**previous),
+    );
     match (made, previous) {
         (Ok(backend), _) => Ok((Arc::new(backend), None)),
         (Err(error), Some((before, true))) => {
@@ -45,22 +53,28 @@ pub(super) fn backend(
 /// from `previous`.
 fn make(
     project: &ProjectSpec,
-    store: &ProjectKeystore,
+    (store, shared): (&ProjectKeystore, &SharedTls),
     previous: Option<&Backend>,
 ) -> Result<Backend, BackendError> {
     let spec = &project.backend;
-    let roots = match &spec.sslrootcert {
-        None => None,
-        Some(RootCert::File(path)) => Some(TrustedRoots::from_file(path)?),
-        Some(RootCert::System) => Some(TrustedRoots::of_system()?),
+    let root = spec.sslrootcert.as_ref();
+    let tls = match &spec.sslrootcert {
         Some(RootCert::Project) => {
             // Which makes the CA, should there be none yet.
             let identity = store.load_or_create(&project.hosts, Timestamp::now())?;
             let bundle = identity.ca_bundle_pem().unwrap_or_default().as_bytes();
-            Some(TrustedRoots::from_pem(bundle, &store.ca_certificate())?)
+            let roots = TrustedRoots::from_pem(bundle, &store.ca_certificate())?;
+            BackendTls::new(spec.sslmode, Some(&roots))?
         }
+        Some(RootCert::File(path)) => shared.of(spec.sslmode, root, || {
+            TrustedRoots::from_file(path).map(Some)
+        })?,
+        Some(RootCert::System) => {
+            shared.of(spec.sslmode, root, || TrustedRoots::of_system().map(Some))?
+        }
+        None => shared.of(spec.sslmode, root, || Ok(None))?,
     };
-    let tls = BackendTls::new(spec.sslmode, roots.as_ref())?.negotiated(spec.sslnegotiation);
+    let tls = tls.negotiated(spec.sslnegotiation);
     let tls = match &spec.client_certificate {
         Some(files) => tls.showing(&client_identity(files)?),
         None => tls,

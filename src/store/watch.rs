@@ -1,21 +1,14 @@
 //! Notices that a file has changed: written to, replaced, deleted, come back, behind a link or not.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use super::tidings::{News, Tidings};
 use crate::config::SourceFile;
 
-/// How long there must be no event before a change counts as complete.
-const QUIET: Duration = Duration::from_millis(100);
-/// How long events can put off that moment.
-const PATIENCE: Duration = Duration::from_millis(400);
 /// How often the files are looked at without any event: what the system doesn't tell of (a network
 /// file system, the far end of a link, a directory that wasn't there) is found so.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -27,21 +20,13 @@ const SHARE: u32 = 20;
 #[derive(Debug)]
 pub struct Watch {
     files: Arc<[SourceFile]>,
-    told: Arc<Told>,
-    watcher: Option<RecommendedWatcher>,
-    /// The directories that the system watches for us.
-    directories: BTreeSet<PathBuf>,
+    tidings: Tidings,
+    /// Whether there is a reason to look.
+    is_due: bool,
+    /// That one of the files themselves was written to: it may look the same as before.
+    is_written: bool,
     next_look: Instant,
     period: Duration,
-}
-
-/// What the system has told.
-#[derive(Debug, Default)]
-struct Told {
-    something: Notify,
-    /// That one of the files themselves was written to: it may look the same as before.
-    written: AtomicBool,
-    paths: Mutex<HashSet<PathBuf>>,
 }
 
 impl Watch {
@@ -52,17 +37,12 @@ impl Watch {
     }
 
     fn with_period(files: &[SourceFile], period: Duration) -> Self {
-        let told = Arc::new(Told::default());
-        let ears = Arc::clone(&told);
-        let watcher = notify::recommended_watcher(move |event| ears.hear(event)).ok();
-        let next_look = Instant::now();
-        let directories = BTreeSet::new();
         let mut watch = Self {
             files: Arc::new([]),
-            told,
-            watcher,
-            directories,
-            next_look,
+            tidings: Tidings::new(),
+            is_due: false,
+            is_written: false,
+            next_look: Instant::now(),
             period,
         };
         watch.follow(files);
@@ -73,18 +53,6 @@ impl Watch {
     /// changed since they were read counts as a change.
     pub fn follow(&mut self, files: &[SourceFile]) {
         self.files = files.into();
-        let paths = files.iter().map(|file| file.path().to_path_buf()).collect();
-        *self
-            .told
-            .paths
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = paths;
-        if let Some(watcher) = &mut self.watcher {
-            for directory in std::mem::take(&mut self.directories) {
-                // The directory may be gone, and the watch with it: all the better.
-                drop(watcher.unwatch(&directory));
-            }
-        }
         self.arm();
         self.next_look = Instant::now();
     }
@@ -93,9 +61,12 @@ impl Watch {
     /// loses nothing.
     pub async fn changed(&mut self) {
         loop {
-            tokio::select! {
-                () = self.told.something.notified() => self.settle().await,
-                () = sleep_until(self.next_look) => self.arm(),
+            if !self.is_due {
+                tokio::select! {
+                    news = self.tidings.news() => self.hear(&news),
+                    () = sleep_until(self.next_look) => self.arm(),
+                }
+                self.is_due = true;
             }
             if self.look().await {
                 return;
@@ -106,36 +77,20 @@ impl Watch {
     /// Asks the system to tell of every directory that it isn't telling of yet. It can't of one
     /// that isn't there.
     fn arm(&mut self) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for directory in self.files.iter().filter_map(|file| file.path().parent()) {
-            let directory = if directory.as_os_str().is_empty() {
-                Path::new(".")
+        let directories = self.files.iter().filter_map(|file| file.path().parent());
+        let directories = directories.map(|directory| {
+            if directory.as_os_str().is_empty() {
+                PathBuf::from(".")
             } else {
-                directory
-            };
-            if !self.directories.contains(directory)
-                && watcher
-                    .watch(directory, RecursiveMode::NonRecursive)
-                    .is_ok()
-            {
-                self.directories.insert(directory.to_path_buf());
+                directory.to_path_buf()
             }
-        }
+        });
+        self.tidings.follow(&directories.collect());
     }
 
-    async fn settle(&self) {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            let quiet = patience.min(Instant::now() + QUIET);
-            if timeout_at(quiet, self.told.something.notified())
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
+    fn hear(&mut self, news: &News) {
+        let is_named = |file: &SourceFile| news.files.contains(file.path());
+        self.is_written |= self.files.iter().any(is_named);
     }
 
     async fn look(&mut self) -> bool {
@@ -153,28 +108,11 @@ impl Watch {
         let changed: Option<Arc<[SourceFile]>> = looked.await.unwrap_or_default();
         let ended = Instant::now();
         self.next_look = ended + self.period.max((ended - started) * SHARE);
-        let is_written = self.told.written.swap(false, Ordering::AcqRel);
+        self.is_due = false;
+        let is_written = std::mem::take(&mut self.is_written);
         let has_changed = changed.is_some();
         self.files = changed.unwrap_or_else(|| Arc::clone(&self.files));
         has_changed || is_written
-    }
-}
-
-impl Told {
-    fn hear(&self, event: notify::Result<notify::Event>) {
-        // An error means that events were lost: a reason to look.
-        let (kind, paths) = event.map_or_else(
-            |_| (EventKind::Any, Vec::new()),
-            |event| (event.kind, event.paths),
-        );
-        if kind.is_access() {
-            return;
-        }
-        let watched = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        if paths.iter().any(|path| watched.contains(path)) {
-            self.written.store(true, Ordering::Release);
-        }
-        self.something.notify_one();
     }
 }
 
@@ -182,6 +120,7 @@ impl Told {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use super::*;
 
@@ -218,7 +157,7 @@ mod tests {
     /// A watch that the system tells nothing.
     fn looking(paths: &[&Path]) -> Watch {
         let mut watch = Watch::with_period(&look(paths), Duration::from_millis(10));
-        watch.watcher = None;
+        watch.tidings = Tidings::deaf();
         watch
     }
 
@@ -273,12 +212,12 @@ mod tests {
         let (directory, path) = one_file();
         let late = directory.path().join("late/feed.txt");
         let mut watch = Watch::with_period(&look(&[&path, &late]), Duration::from_millis(10));
-        assert_eq!(watch.directories.len(), 1);
+        assert_eq!(watch.tidings.directories().count(), 1);
         fs::create_dir(late.parent().unwrap()).unwrap();
         fs::write(&late, "a").unwrap();
         assert_changes(&mut watch).await;
         watch.follow(&look(&[&path, &late]));
-        assert_eq!(watch.directories.len(), 2);
+        assert_eq!(watch.tidings.directories().count(), 2);
     }
 
     #[tokio::test]
@@ -296,7 +235,7 @@ mod tests {
         let (directory, path) = one_file();
         let mut watch = listening(&[&path]).await;
         fs::write(directory.path().join("other"), "x").unwrap();
-        tokio::time::timeout(PATIENT, watch.told.something.notified())
+        tokio::time::timeout(PATIENT, watch.tidings.news())
             .await
             .unwrap();
         assert!(!watch.look().await);
@@ -316,6 +255,11 @@ mod tests {
     #[tokio::test]
     async fn a_relative_path_is_watched_in_the_working_directory() {
         let watch = Watch::with_period(&look(&[Path::new("a-file-that-is-not-there")]), NEVER);
-        assert!(watch.directories.contains(Path::new(".")));
+        assert!(
+            watch
+                .tidings
+                .directories()
+                .any(|directory| directory == Path::new("."))
+        );
     }
 }

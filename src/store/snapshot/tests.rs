@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use jiff::SignedDuration;
 use tempfile::TempDir;
 
 use super::*;
@@ -16,8 +17,22 @@ fn builder(directory: &Path, metrics: &Metrics) -> Builder {
 
 fn build(directory: &Path, toml: &str) -> Result<Projects, BuildErrors> {
     let config = Config::parse(toml, &directory.join("proxy.toml")).unwrap();
-    let built = builder(directory, &Metrics::new()).build(&config, None)?;
+    let builder = builder(directory, &Metrics::new());
+    let built = build_at(Timestamp::now(), (&builder, &config), None)?;
     Ok(built.projects)
+}
+
+fn build_at(
+    now: Timestamp,
+    (builder, config): (&Builder, &Config),
+    previous: Option<&Projects>,
+) -> Result<Built, BuildErrors> {
+    let mut draft = builder.draft(config, previous, config.projects.len());
+    draft.maker.now = now;
+    for spec in config.projects.values() {
+        draft.add(spec).unwrap();
+    }
+    draft.finish()
 }
 
 fn project(name: &str, hosts: &str) -> String {
@@ -124,11 +139,7 @@ impl Fixture {
 
     fn build(&self, toml: &str, previous: Option<&Projects>) -> Result<Built, BuildErrors> {
         let config = Config::parse(toml, &self.directory.path().join("proxy.toml")).unwrap();
-        let previous = previous.map(|projects| Previous {
-            config: &config,
-            projects,
-        });
-        self.builder.build_at(self.now, &config, previous)
+        build_at(self.now, (&self.builder, &config), previous)
     }
 
     fn damage(&self, file: &str) {
