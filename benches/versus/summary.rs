@@ -55,26 +55,39 @@ const COLUMNS: [Column; 7] = [
 
 /// The table. Its head begins as [`HEAD`] says, by which the README's copy is found.
 pub(crate) fn write(out: &mut String, results: &Results) -> Result<(), Fault> {
+    let columns: Vec<(usize, &Column)> =
+        COLUMNS.iter().filter_map(|it| it.among(results)).collect();
     write!(out, "{HEAD}")?;
-    for column in &COLUMNS {
+    for (_, column) in &columns {
         write!(out, " {} |", column.label)?;
     }
-    writeln!(out, "\n|---|{}", "---:|".repeat(COLUMNS.len()))?;
+    writeln!(out, "\n|---|{}", "---:|".repeat(columns.len()))?;
     for row in &results.rows {
         if !row.readings.is_empty() {
-            line(out, results, row)?;
+            line(out, (results, row), &columns)?;
         }
     }
     Ok(())
 }
 
+impl Column {
+    /// Which case it tells, if that was measured.
+    fn among(&self, results: &Results) -> Option<(usize, &Self)> {
+        let case = results.cases.iter().position(|case| (self.case)(*case));
+        Some((case?, self))
+    }
+}
+
 const HEAD: &str = "| beside others |";
 
-fn line(out: &mut String, results: &Results, row: &Row) -> Result<(), Fault> {
+fn line(
+    out: &mut String,
+    (results, row): (&Results, &Row),
+    columns: &[(usize, &Column)],
+) -> Result<(), Fault> {
     write!(out, "| {} |", emphasised(row))?;
-    for column in &COLUMNS {
-        let case = results.cases.iter().position(|case| (column.case)(*case));
-        let spread = case.and_then(|case| results.spread(row, case, column.key));
+    for (case, column) in columns {
+        let spread = results.spread(row, *case, column.key);
         let cell = spread.map_or_else(String::new, |spread| short(spread.median));
         write!(out, " {cell} |")?;
     }

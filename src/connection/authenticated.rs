@@ -33,6 +33,9 @@ const MAX_LOGIN_MESSAGE: usize = 66 * 1024;
 /// trigger is as long as its author likes.
 const MAX_MESSAGE_AFTER: usize = 1024 * 1024;
 
+/// Room for what a backend says at a time, in bytes: the settings that it reports take 300 to 500.
+const READ: usize = 1024;
+
 /// A session, ready to be relayed.
 pub(super) struct Authenticated {
     pub(super) client: ClientStream,
@@ -181,6 +184,7 @@ impl Login {
             return self.pass_rest().await;
         }
         loop {
+            self.from_backend.reserve(READ);
             tokio::select! {
                 read = self.backend.read_buf(&mut self.from_backend) => {
                     match read {
@@ -202,9 +206,29 @@ impl Login {
         }
     }
 
-    /// Passes on whole messages of the backend; true once ReadyForQuery was one of them.
+    /// Passes on whole messages of the backend, in one write; true once ReadyForQuery was one of them.
     async fn pass_to_client(
         &mut self,
+        keys: &CancelKeys,
+        target: &CancelTarget,
+    ) -> Result<bool, Refusal> {
+        let mut passing = BytesMut::new();
+        let taken = self.take_messages(&mut passing, keys, target);
+        self.amid_message = !passing.is_empty();
+        let sent = async {
+            self.client.write_all(&passing).await?;
+            self.client.flush().await
+        };
+        sent.await.map_err(|_| self.client_left())?;
+        self.amid_message = false;
+        taken
+    }
+
+    /// Takes whole messages of the backend until there is none left, one may not be passed on, or it
+    /// was ReadyForQuery; which is true of the last one then.
+    fn take_messages(
+        &mut self,
+        passing: &mut BytesMut,
         keys: &CancelKeys,
         target: &CancelTarget,
     ) -> Result<bool, Refusal> {
@@ -232,14 +256,8 @@ impl Login {
                     return Err(Refusal::BackendUnanswerable(asked));
                 }
             }
-            self.amid_message = true;
-            self.client
-                .write_all(message.raw())
-                .await
-                .map_err(|_| self.client_left())?;
-            self.amid_message = false;
+            passing.extend_from_slice(message.raw());
         }
-        self.client.flush().await.map_err(|_| self.client_left())?;
         Ok(is_ready)
     }
 

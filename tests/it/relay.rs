@@ -63,6 +63,21 @@ fn t12_no_tls_record_to_a_client_carries_more_than_8_kib() {
 }
 
 #[test]
+fn what_a_backend_says_at_once_when_it_has_let_a_client_in_reaches_it_in_one_record() {
+    let backend = FakeBackend::serving(|mut peer| {
+        peer.login();
+        peer.rest().unwrap();
+    });
+    let gate = Gate::start(&[Project::new("acme", &backend.url())]);
+    let mut client = gate.connect("acme");
+    client.handshake().unwrap();
+    let before = client.records().len();
+    assert!(client.login(&alice()).len() >= 3);
+    assert_eq!(client.records().len(), before + 1);
+    client.send(&terminate());
+}
+
+#[test]
 fn t15_everything_that_one_burst_decrypts_is_handed_over_at_once() {
     // Many messages in one write; the backend waits for the last before it says anything.
     for count in [1, 2, 50, 2000] {
