@@ -15,7 +15,7 @@ use super::refused::{Channel, Refused};
 use crate::auth::certificate::{CertificateRefused, Identification};
 use crate::auth::passthrough::{ChannelBinding, Passthrough};
 use crate::auth::query::AuthQuery;
-use crate::auth::scram::{ChannelBindingOffer, ClientBinding, ScramServer};
+use crate::auth::scram::{ChannelBindingOffer, ScramServer};
 use crate::auth::terminated::{BackendLeg, Demand, Terminated};
 use crate::backend::{ClientIdentity, Connected, Hello, Live, Reached};
 use crate::pki::tls_server_end_point;
@@ -143,11 +143,11 @@ fn prove(
         Auth::Query(query) => Some(Arc::clone(query)),
         Auth::Passthrough | Auth::Scram(_) | Auth::Password | Auth::Certificate(_) => None,
     };
-    let leg = BackendLeg {
-        binding: backend_binding(connected),
-        is_trusted: connected.reached.endpoint.is_trusted(),
-        is_vouched_for: connected.reached.is_vouched_for(),
-    };
+    let leg = BackendLeg::new(
+        connected.leaf_der.as_deref(),
+        connected.reached.endpoint.is_trusted(),
+        connected.reached.is_vouched_for(),
+    );
     Proving::ToUs(Box::new(Terminated::new(user, demand, leg)), query)
 }
 
@@ -157,15 +157,6 @@ fn offer(served: &CertificateDer<'_>) -> ChannelBindingOffer {
         ChannelBindingOffer::None,
         ChannelBindingOffer::TlsServerEndPoint,
     )
-}
-
-/// What our own login to the backend can be bound to.
-fn backend_binding(connected: &Connected) -> ClientBinding {
-    match &connected.leaf_der {
-        None => ClientBinding::NoTls,
-        Some(leaf) => tls_server_end_point(leaf)
-            .map_or(ClientBinding::Unsupported, ClientBinding::TlsServerEndPoint),
-    }
 }
 
 /// A client binds to the leaf that it was shown. The backend checks that against its own (RFC 5929

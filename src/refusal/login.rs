@@ -44,6 +44,7 @@ impl Refusal {
     fn from_backend_scram(error: ScramClientError, user: &str) -> Self {
         match error {
             ScramClientError::VerifierChanged => Self::StaleVerifier { user: user.into() },
+            ScramClientError::Unbindable => Self::BackendTls(Trouble::new(error)),
             ScramClientError::PlusWithoutTls
             | ScramClientError::WrongServerSignature
             | ScramClientError::NonceMismatch => Self::BackendUnproved(Trouble::new(error)),

@@ -1,6 +1,7 @@
 //! Who proves what to whom: `auth = "passthrough"`, `"scram"`, `"password"` and `"certificate"`, with
 //! real clients at real servers (T19, T20, T21, T29, T34).
 
+mod binding;
 mod cells;
 mod certificate;
 mod hostile;

@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod message;
 pub(crate) mod postgres;
 pub(crate) mod raw;
+pub(crate) mod tls_peer;
 pub(crate) mod tokio_tls;
 mod unverified;
 

@@ -7,10 +7,8 @@ use zeroize::Zeroizing;
 use super::Account;
 use crate::address::BackendAddr;
 use crate::auth::proof::{self, Unmade};
-use crate::auth::scram::ClientBinding;
 use crate::auth::terminated::{BackendLeg, Demand, LoginError, Terminated, Then};
 use crate::backend::{BackendConnection, DialError, Endpoint};
-use crate::pki::tls_server_end_point;
 use crate::relay::BackendStream;
 use crate::wire::ProtocolViolation;
 use crate::wire::backend::BackendMessage;
@@ -209,14 +207,7 @@ fn password(password: &[u8], max: usize) -> Result<SecretMessage, ProtocolViolat
 }
 
 fn leg(connection: &BackendConnection, endpoint: &Endpoint) -> BackendLeg {
-    let binding = match &connection.leaf_der {
-        None => ClientBinding::NoTls,
-        Some(leaf) => tls_server_end_point(leaf)
-            .map_or(ClientBinding::Unsupported, ClientBinding::TlsServerEndPoint),
-    };
-    BackendLeg {
-        binding,
-        is_trusted: endpoint.is_trusted(),
-        is_vouched_for: endpoint.is_trusted() || connection.peer.is_local(),
-    }
+    let is_trusted = endpoint.is_trusted();
+    let is_vouched_for = is_trusted || connection.peer.is_local();
+    BackendLeg::new(connection.leaf_der.as_deref(), is_trusted, is_vouched_for)
 }

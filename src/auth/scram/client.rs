@@ -26,9 +26,14 @@ pub const MAX_PASSWORD_ITERATIONS: u32 = 1_000_000;
 pub enum ClientBinding {
     /// TLS, and the tls-server-end-point of the backend's leaf.
     TlsServerEndPoint(Digest),
-    /// TLS, by a leaf that has no tls-server-end-point, as an Ed25519 one (T13): the login is done
-    /// without channel binding, as by a client that does not know it.
-    Unsupported,
+    /// TLS that is verified, by a leaf that has no tls-server-end-point, as an Ed25519 one (T13): the
+    /// login is done without channel binding, as by a client that does not know it. Who is at the
+    /// other end is known by the certificate.
+    Verified,
+    /// TLS by such a leaf, and nobody has verified it. Whoever is in the middle could choose to show
+    /// one, so it must not be a way around channel binding: as with libpq, SCRAM-SHA-256-PLUS that is
+    /// offered ends the login, and where it is not, the proof says that it was looked for.
+    Unbindable,
     /// No TLS: a plaintext leg or a Unix-domain socket.
     NoTls,
 }
@@ -132,8 +137,9 @@ impl ScramClient {
     /// gives what SASLInitialResponse is made of.
     ///
     /// # Errors
-    /// When there is none that can be used, or when SCRAM-SHA-256-PLUS is offered without TLS, which
-    /// can only mean that somebody took the TLS off.
+    /// When there is none that can be used; when SCRAM-SHA-256-PLUS is offered without TLS, which
+    /// can only mean that somebody took the TLS off; when it can't be done, and nothing else says who
+    /// is at the other end.
     pub fn choose<'a>(
         self,
         offered: impl IntoIterator<Item = &'a [u8]>,
@@ -218,10 +224,11 @@ impl ClientBinding {
                 PLUS_GS2_HEADER,
                 plus_binding(digest.as_ref()),
             )),
+            Self::Unbindable if offer.plus => Err(ScramClientError::Unbindable),
             // The proof covers it, so a backend that did offer PLUS finds out (RFC 5802 section 6).
-            Self::TlsServerEndPoint(_) if offer.plain => Ok(plain(b"y,,")),
-            Self::Unsupported | Self::NoTls if offer.plain => Ok(plain(b"n,,")),
-            Self::TlsServerEndPoint(_) | Self::Unsupported | Self::NoTls => {
+            Self::TlsServerEndPoint(_) | Self::Unbindable if offer.plain => Ok(plain(b"y,,")),
+            Self::Verified | Self::NoTls if offer.plain => Ok(plain(b"n,,")),
+            Self::TlsServerEndPoint(_) | Self::Unbindable | Self::Verified | Self::NoTls => {
                 Err(ScramClientError::NoMechanism)
             }
         }

@@ -96,6 +96,13 @@ pub enum ScramClientError {
     /// SCRAM-SHA-256-PLUS on a leg without TLS: somebody took the TLS off.
     #[error("backend offered SCRAM-SHA-256-PLUS authentication over a connection without TLS")]
     PlusWithoutTls,
+    /// SCRAM-SHA-256-PLUS by a leaf that it can't be bound to, on a leg that is not verified.
+    #[error(
+        "the backend's certificate is signed by an algorithm that SCRAM can't be bound to, such as \
+         Ed25519, and nothing is verified: set sslmode = \"verify-full\" and sslrootcert, or give the \
+         backend a certificate that is signed by ECDSA or RSA with SHA-256"
+    )]
+    Unbindable,
     /// A message that is none.
     #[error("malformed SCRAM message from the backend: {0}")]
     Malformed(#[from] Malformed),
@@ -126,6 +133,7 @@ impl ScramClientError {
     pub const fn sqlstate(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::NonceMismatch | Self::TooManyIterations => "08P01",
+            Self::Unbindable => "08001",
             Self::NoMechanism | Self::PlusWithoutTls | Self::WrongServerSignature => "28000",
             Self::VerifierChanged | Self::Refused => "28P01",
             Self::NoRandomness(_) => "XX000",

@@ -97,7 +97,7 @@ fn both_halves_understand_each_other_with_and_without_channel_binding() {
         ),
         (
             offer,
-            ClientBinding::Unsupported,
+            ClientBinding::Verified,
             Mechanism::ScramSha256,
             "n,,",
         ),
@@ -109,7 +109,7 @@ fn both_halves_understand_each_other_with_and_without_channel_binding() {
         ),
         (
             ChannelBindingOffer::None,
-            ClientBinding::Unsupported,
+            ClientBinding::Verified,
             Mechanism::ScramSha256,
             "n,,",
         ),

@@ -8,6 +8,7 @@ use crate::auth::md5;
 use crate::auth::scram::{
     Asked, Challenge, ClientBinding, Credential, NonceSent, ProofSent, ProvenKeys, ScramClient,
 };
+use crate::pki::tls_server_end_point;
 use crate::wire::backend::Authentication;
 use crate::wire::message::Message;
 use crate::wire::secret;
@@ -74,6 +75,22 @@ impl Ask {
 }
 
 impl BackendLeg {
+    /// The leg to a backend that showed `leaf`, DER; none without TLS.
+    #[must_use]
+    pub fn new(leaf: Option<&[u8]>, is_trusted: bool, is_vouched_for: bool) -> Self {
+        let binding = match leaf.map(tls_server_end_point) {
+            None => ClientBinding::NoTls,
+            Some(Some(end_point)) => ClientBinding::TlsServerEndPoint(end_point),
+            Some(None) if is_trusted => ClientBinding::Verified,
+            Some(None) => ClientBinding::Unbindable,
+        };
+        Self {
+            binding,
+            is_trusted,
+            is_vouched_for,
+        }
+    }
+
     /// Answers what the backend asks for; gives the message, and what is owed for it. `proof` is the
     /// one that [`Ask`] was found to need.
     pub(super) fn answer(

@@ -96,6 +96,7 @@ impl From<ScramClientError> for LoginError {
         match error {
             ScramClientError::NoMechanism => Self::Unanswerable(Unanswerable::Unknown),
             error @ (ScramClientError::PlusWithoutTls
+            | ScramClientError::Unbindable
             | ScramClientError::Malformed(_)
             | ScramClientError::NonceMismatch
             | ScramClientError::TooManyIterations

@@ -174,6 +174,39 @@ fn t19_scram_is_bound_to_each_leg_s_own_leaf() {
 }
 
 #[test]
+fn t13_what_a_leg_is_bound_to_depends_on_its_leaf_and_on_whether_it_is_verified() {
+    let leaf = |algorithm| {
+        let params = rcgen::CertificateParams::new(["db".to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    };
+    let (bound, unbound) = (
+        leaf(&rcgen::PKCS_ECDSA_P256_SHA256),
+        leaf(&rcgen::PKCS_ED25519),
+    );
+    let said = |leaf: Option<&[u8]>, is_trusted| {
+        let offered = [Mechanism::ScramSha256Plus, Mechanism::ScramSha256];
+        let names: Vec<_> = offered.map(|one| one.name().as_bytes().into()).into();
+        BackendLeg::new(leaf, is_trusted, true)
+            .ask(&names)
+            .map(|(said, _)| String::from_utf8_lossy(&said).into_owned())
+    };
+    for is_trusted in [true, false] {
+        let message = said(Some(&bound), is_trusted).unwrap();
+        assert!(message.contains("p=tls-server-end-point,,"), "{message}");
+        assert_eq!(
+            said(None, is_trusted).unwrap_err(),
+            LoginError::Backend(ScramClientError::PlusWithoutTls)
+        );
+    }
+    assert!(said(Some(&unbound), true).unwrap().contains("n,,n=,r="));
+    assert_eq!(
+        said(Some(&unbound), false).unwrap_err(),
+        LoginError::Backend(ScramClientError::Unbindable)
+    );
+}
+
+#[test]
 fn t19_a_client_that_saw_another_leaf_is_refused() {
     let server = ScramServer::new(
         verifier(PASSWORD, 1),

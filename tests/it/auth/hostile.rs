@@ -23,7 +23,7 @@ use crate::support::postgres::{PASSWORD, Server};
 use crate::support::raw::Secured;
 
 /// PostgreSQL's verifier of `PASSWORD`'s like: any genuine one will do where no proof is to succeed.
-const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+pub(super) const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
 /// Makes a message of a nonce.
 type Forge<'a> = &'a dyn Fn(&str) -> String;
@@ -32,7 +32,7 @@ type Forge<'a> = &'a dyn Fn(&str) -> String;
 type Reply = fn(&str) -> String;
 
 /// The password of it (RFC 7677 section 3).
-const PENCIL: &str = "pencil";
+pub(super) const PENCIL: &str = "pencil";
 
 /// A client as far as AuthenticationSASL.
 fn greeted(gate: &Gate, user: &str) -> Secured {
@@ -204,7 +204,7 @@ fn t20_a_bad_client_final_message_is_refused_as_postgresql_does() {
 }
 
 /// The client nonce of the gate's own SASLInitialResponse.
-fn nonce_of(message: &Message) -> String {
+pub(super) fn nonce_of(message: &Message) -> String {
     let text = String::from_utf8_lossy(&message.body).into_owned();
     text.rsplit_once("r=").unwrap().1.to_owned()
 }

@@ -107,16 +107,29 @@ fn t19_over_tls_without_plus_on_the_list_the_client_says_y() {
 }
 
 #[test]
-fn t19_without_tls_or_without_an_end_point_the_client_says_n() {
+fn t19_without_tls_or_over_tls_that_is_verified_without_an_end_point_the_client_says_n() {
     for (binding, offered) in [
         (ClientBinding::NoTls, &[PLAIN][..]),
-        (ClientBinding::Unsupported, &[PLAIN]),
-        (ClientBinding::Unsupported, &[PLUS, PLAIN]),
+        (ClientBinding::Verified, &[PLAIN]),
+        (ClientBinding::Verified, &[PLUS, PLAIN]),
     ] {
         let first = choose(binding, offered).unwrap();
         assert_eq!(first.mechanism, Mechanism::ScramSha256);
         assert_eq!(first.message, b"n,,n=,r=nonce");
     }
+}
+
+/// Or else whoever is in the middle would show such a leaf, and pass on a proof that is bound to nothing.
+#[test]
+fn t19_a_leaf_without_an_end_point_that_nobody_verified_is_no_way_around_channel_binding() {
+    for offered in [&[PLUS, PLAIN][..], &[PLUS]] {
+        let refused = choose(ClientBinding::Unbindable, offered).unwrap_err();
+        assert_eq!(refused, ScramClientError::Unbindable);
+        assert!(refused.to_string().contains("verify-full"), "{refused}");
+    }
+    // Taken off the list on the way, it is missed by the server that did offer it.
+    let first = choose(ClientBinding::Unbindable, &[PLAIN]).unwrap();
+    assert_eq!(first.message, b"y,,n=,r=nonce");
 }
 
 #[test]
@@ -139,7 +152,8 @@ fn a_list_without_a_mechanism_of_ours_ends_the_login() {
             ],
         ),
         (ClientBinding::NoTls, &[b"scram-sha-256"]),
-        (ClientBinding::Unsupported, &[PLUS]),
+        (ClientBinding::Verified, &[PLUS]),
+        (ClientBinding::Unbindable, &[b"OAUTHBEARER"]),
     ] {
         assert_eq!(
             choose(binding, offered).unwrap_err(),
