@@ -5,6 +5,7 @@ mod binding;
 mod cells;
 mod certificate;
 mod hostile;
+mod peers;
 mod query;
 mod site;
 
