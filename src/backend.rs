@@ -115,6 +115,9 @@ impl Backend {
     /// next one is tried. Each has its connect timeout, and no more than its share of the time up to
     /// `deadline` when others are left: one that stays silent must not cost them theirs.
     ///
+    /// Of several addresses, one that has failed is tried by one login at a time until it succeeds. Who
+    /// comes meanwhile goes on without it, so that when all are down nobody else waits for what vanishes.
+    ///
     /// # Errors
     /// What came of each address, if none of them was to be had until then.
     pub async fn connect(
@@ -126,7 +129,7 @@ impl Backend {
     }
 
     /// Those to try, in this order: the addresses in good standing as `balance` has it, and last, of
-    /// those set aside, the one that failed the longest ago.
+    /// those set aside, the one that failed the longest ago and that nobody is trying.
     fn candidates(&self) -> Vec<Arc<Endpoint>> {
         balance::candidates(&self.endpoints, self.balance, Instant::now())
     }

@@ -25,14 +25,17 @@ pub(super) fn candidates(
     now: Instant,
 ) -> Vec<Arc<Endpoint>> {
     let mut good = Vec::with_capacity(endpoints.len());
-    let mut aside: Option<(Instant, &Arc<Endpoint>)> = None;
+    let mut aside: Option<((bool, Instant), &Arc<Endpoint>)> = None;
     for endpoint in endpoints {
         match endpoint.standing.set_aside(now) {
             None => good.push(Arc::clone(endpoint)),
-            Some(failed) if aside.is_none_or(|(earliest, _)| failed < earliest) => {
-                aside = Some((failed, endpoint));
+            Some(failed) => {
+                // One that nobody is trying is worth more than one that has waited longer.
+                let rank = (endpoint.standing.is_probed(), failed);
+                if aside.is_none_or(|(first, _)| rank < first) {
+                    aside = Some((rank, endpoint));
+                }
             }
-            Some(_) => {}
         }
     }
     match balance {

@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::standing::Turn;
 use super::{Backend, ClientIdentity, DialError, Endpoint, Live, Reached};
 use crate::relay::BackendStream;
 use crate::wire::backend::BackendMessage;
@@ -144,6 +145,11 @@ pub(super) async fn connect(
     let count = candidates.len();
     for (endpoint, left) in candidates.into_iter().zip((0..count).rev()) {
         let attempt = Attempt::new(&endpoint, deadline, left);
+        let Some(_turn) = turn(&endpoint, has_others) else {
+            let addr = endpoint.addr().clone();
+            failures.push(DialError::SetAside { addr });
+            continue;
+        };
         // Counted before it is tried, so that those who come at once don't all go to one address.
         let live = endpoint.enter();
         let opened = open(&endpoint, attempt, (hello, has_others)).await;
@@ -178,6 +184,15 @@ pub(super) async fn connect(
         });
     }
     Err(Unavailable(failures))
+}
+
+/// The right to try an address; of a lone one everybody has it, for there is nothing else to try.
+fn turn(endpoint: &Endpoint, has_others: bool) -> Option<Option<Turn>> {
+    if has_others {
+        endpoint.standing.turn().map(Some)
+    } else {
+        Some(None)
+    }
 }
 
 /// A backend that has the StartupMessage, and has perhaps answered.

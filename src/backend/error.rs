@@ -72,6 +72,12 @@ pub enum InvalidBackend {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
+    /// It has failed before, and another login is finding out whether it can be had again.
+    #[error("{addr} has failed before, and another login is trying it now")]
+    SetAside {
+        /// The backend.
+        addr: BackendAddr,
+    },
     /// Its name has no address.
     #[error("cannot resolve {host}: {source}")]
     Resolve {
@@ -183,7 +189,8 @@ impl DialError {
             | Self::BytesBeforeTls { .. }
             | Self::NoAlpn { .. }
             | Self::Tls { .. } => true,
-            Self::Resolve { .. }
+            Self::SetAside { .. }
+            | Self::Resolve { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Hurried { .. }

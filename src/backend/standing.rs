@@ -1,6 +1,6 @@
 //! How an address has done so far: what outlives one login, and a reload.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub(super) struct Standing {
     live: AtomicUsize,
     failure: Mutex<Option<Failure>>,
+    /// Whether a login finds out whether it can be had again.
+    is_probed: AtomicBool,
 }
 
 /// The last failure of an address that has not succeeded since.
@@ -62,6 +64,21 @@ impl Standing {
             .map(|failure| failure.at)
     }
 
+    /// Whether a login finds out at the moment whether it can be had again.
+    pub(super) fn is_probed(&self) -> bool {
+        self.is_probed.load(Ordering::Acquire)
+    }
+
+    /// The right to try the address. Of one that has failed and not succeeded since only one login has it
+    /// at a time, until that is dropped: if packets vanish there, only that one waits.
+    pub(super) fn turn(self: &Arc<Self>) -> Option<Turn> {
+        if self.lock().is_none() {
+            return Some(Turn(None));
+        }
+        let was_probed = self.is_probed.swap(true, Ordering::AcqRel);
+        (!was_probed).then(|| Turn(Some(Arc::clone(self))))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,6 +100,19 @@ pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
     let _filled = rand::fill(&mut bytes);
     u32::from_be_bytes(bytes)
+}
+
+/// The right to try an address, of a login that finds out about it if it had failed.
+#[derive(Debug)]
+#[must_use = "dropping it gives it to others"]
+pub(super) struct Turn(Option<Arc<Standing>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(standing) = &self.0 {
+            standing.is_probed.store(false, Ordering::Release);
+        }
+    }
 }
 
 /// A session, or a login, that counts at its address until this is dropped.
@@ -139,6 +169,26 @@ mod tests {
         let first = began + Duration::from_millis(1);
         assert_eq!(standing.set_aside(first), Some(first));
         assert_eq!(standing.set_aside(first + FIRST), None);
+    }
+
+    #[test]
+    fn an_address_that_has_failed_is_tried_by_one_at_a_time_until_it_has_succeeded() {
+        let standing = Arc::new(Standing::default());
+        let at_once = (standing.turn(), standing.turn());
+        assert!(at_once.0.is_some() && at_once.1.is_some() && !standing.is_probed());
+        let now = Instant::now();
+        standing.failed(now, now);
+        let turn = standing.turn();
+        assert!(turn.is_some() && standing.is_probed() && standing.turn().is_none());
+        // Those who came before it had failed have no say in that.
+        drop(at_once);
+        assert!(standing.turn().is_none());
+        drop(turn);
+        let turn = standing.turn().unwrap();
+        standing.succeeded();
+        assert!(standing.turn().is_some());
+        drop(turn);
+        assert!(!standing.is_probed());
     }
 
     #[test]

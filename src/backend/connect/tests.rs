@@ -294,3 +294,41 @@ async fn t20_an_answer_that_is_no_message_is_left_to_the_login() {
         assert_eq!(backend.connect(HELLO, far()).await.unwrap().heard, answer);
     }
 }
+
+/// Both addresses swallow what is sent to them.
+#[tokio::test(start_paused = true)]
+async fn t22_when_all_are_down_one_login_waits_for_each_address_and_the_others_do_not() {
+    let silent = [
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let addresses: Vec<_> = silent
+        .iter()
+        .map(|one| format!("postgres://{}", one.local_addr().unwrap()))
+        .collect();
+    let backend = backend(&addresses, Duration::from_secs(3));
+    backend.connect(HELLO, far()).await.unwrap_err();
+    let login = || Box::pin(backend.connect(HELLO, far()));
+    let (mut first, mut second) = (login(), login());
+    for _ in 0..3 {
+        let refused = tokio::select! {
+            biased;
+            _ = &mut first => panic!("it waits for an address"),
+            _ = &mut second => panic!("it waits for the other one"),
+            refused = login() => refused.unwrap_err(),
+        };
+        assert!(!refused.is_tls() && !refused.is_out_of_time());
+        let says = refused.to_string();
+        assert!(says.contains("another login is trying it now"), "{says}");
+    }
+    // A login that is given up leaves its turn to the next.
+    drop(first);
+    let mut next = login();
+    tokio::select! {
+        biased;
+        _ = &mut next => panic!("it waits for an address"),
+        () = std::future::ready(()) => {}
+    }
+    second.await.unwrap_err();
+    next.await.unwrap_err();
+}
