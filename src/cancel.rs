@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-use crate::backend::{DialError, Reached};
+use crate::backend::{Backend, DialError, Reached};
 use crate::id::ProjectName;
 use crate::wire::startup::{CancelKey, CancelRequest};
 
@@ -17,26 +15,26 @@ use crate::wire::startup::{CancelKey, CancelRequest};
 pub struct CancelTarget {
     /// The project whose rules decide on the cancel.
     pub project: ProjectName,
-    /// Where the session is: the same address, by the same TLS, takes the cancel.
+    /// Where the session is: the same address takes the cancel.
     pub reached: Reached,
 }
 
 impl CancelTarget {
+    /// The same, by what the project's backend is now.
+    #[must_use]
+    pub fn by(&self, backend: &Backend) -> Self {
+        Self {
+            project: self.project.clone(),
+            reached: self.reached.by(backend),
+        }
+    }
+
     /// Carries a request there, and waits until the backend has closed: then the signal is sent (T9).
     ///
     /// # Errors
-    /// The backend can't be reached.
+    /// Those of [`Reached::cancel`].
     pub async fn carry(&self, request: &CancelRequest) -> Result<(), DialError> {
-        let mut stream = self.reached.dial().await?.stream;
-        let sent = async {
-            stream.write_all(&request.raw()).await?;
-            stream.flush().await?;
-            // The backend says nothing; it closes when the signal is sent.
-            stream.read(&mut [0]).await
-        };
-        // A reset says the same as a close.
-        drop(sent.await);
-        Ok(())
+        self.reached.cancel(&request.raw()).await
     }
 }
 
@@ -95,11 +93,12 @@ impl CancelKeys {
 pub struct Canceller(Arc<Entry>);
 
 impl Canceller {
-    /// Asks the backend to give up what it does for the session.
+    /// Asks the backend to give up what it does for the session: by what the project's backend is now,
+    /// if there is one.
     ///
     /// # Errors
-    /// The backend can't be reached.
-    pub async fn cancel(&self) -> Result<(), DialError> {
+    /// Those of [`Reached::cancel`].
+    pub async fn cancel(&self, now: Option<&Backend>) -> Result<(), DialError> {
         let Entry {
             process_id,
             key,
@@ -109,7 +108,10 @@ impl Canceller {
             process_id: *process_id,
             key: key.clone(),
         };
-        target.carry(&request).await
+        match now {
+            Some(backend) => target.by(backend).carry(&request).await,
+            None => target.carry(&request).await,
+        }
     }
 }
 
@@ -161,7 +163,6 @@ mod tests {
             reached: Reached {
                 endpoint: Arc::new(Endpoint::new(addr, &dialling).unwrap()),
                 peer: BackendPeer::Tcp("127.0.0.1:5432".parse().unwrap()),
-                identity: None,
             },
         }
     }

@@ -217,7 +217,6 @@ async fn open(
         reached: Reached {
             endpoint: Arc::clone(endpoint),
             peer: connection.peer,
-            identity: hello.identity.cloned(),
         },
         leaf_der: connection.leaf_der,
     };

@@ -145,17 +145,13 @@ impl Endpoint {
         dial::dial(self, within, identity, None).await
     }
 
-    /// Connects to the address that an earlier [`Self::dial`] reached, with the same TLS: where a
-    /// cancel must go, whatever the name resolves to by now.
+    /// Connects to the address that an earlier [`Self::dial`] reached, showing no certificate but the
+    /// project's own: where a cancel must go, whatever the name resolves to by now.
     ///
     /// # Errors
     /// As [`Self::dial`].
-    pub async fn dial_again(
-        &self,
-        peer: &BackendPeer,
-        identity: Option<&ClientIdentity>,
-    ) -> Result<BackendConnection, DialError> {
-        dial::dial(self, self.connect_timeout, identity, Some(peer)).await
+    pub async fn dial_again(&self, peer: &BackendPeer) -> Result<BackendConnection, DialError> {
+        dial::dial(self, self.connect_timeout, None, Some(peer)).await
     }
 }
 

@@ -1,13 +1,15 @@
 //! A connected backend.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{ClientIdentity, DialError, Endpoint};
+use super::{Backend, DialError, Endpoint};
 use crate::address::BackendAddr;
 use crate::relay::BackendStream;
 
@@ -52,6 +54,14 @@ impl fmt::Display for BackendPeer {
     }
 }
 
+/// A reset, or an end of TLS without a word, says the same as a close. An alert doesn't, nor does a
+/// record that can't be opened.
+fn is_close(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_none_or(|inner| !inner.is::<rustls::Error>())
+}
+
 /// Where a session reached its backend, and how: a cancel goes the same way.
 #[derive(Debug, Clone)]
 pub struct Reached {
@@ -59,8 +69,6 @@ pub struct Reached {
     pub endpoint: Arc<Endpoint>,
     /// At which of its own addresses.
     pub peer: BackendPeer,
-    /// The client certificate that was made for this session.
-    pub identity: Option<ClientIdentity>,
 }
 
 impl Reached {
@@ -77,12 +85,38 @@ impl Reached {
         self.endpoint.is_trusted() || self.peer.is_local()
     }
 
-    /// Goes there once more.
+    /// The same place, by what `backend` says of it now: the CA that it is verified by and the gate's
+    /// own certificate may have been replaced since. As it was, if that address is no more in it.
+    #[must_use]
+    pub fn by(&self, backend: &Backend) -> Self {
+        let mut endpoints = backend.endpoints().iter();
+        let current = endpoints.find(|endpoint| endpoint.addr() == self.addr());
+        Self {
+            endpoint: Arc::clone(current.unwrap_or(&self.endpoint)),
+            peer: self.peer.clone(),
+        }
+    }
+
+    /// Carries a CancelRequest, `request`, there, and waits until the backend has closed: then the signal
+    /// is sent (T9). PostgreSQL asks who may log in only of sessions, so no user's certificate is shown.
     ///
     /// # Errors
-    /// As [`Endpoint::dial`].
-    pub async fn dial(&self) -> Result<BackendConnection, DialError> {
-        let identity = self.identity.as_ref();
-        self.endpoint.dial_again(&self.peer, identity).await
+    /// The backend can't be reached, or it ends TLS without having taken the request.
+    pub async fn cancel(&self, request: &[u8]) -> Result<(), DialError> {
+        let mut stream = self.endpoint.dial_again(&self.peer).await?.stream;
+        let sent = async {
+            stream.write_all(request).await?;
+            stream.flush().await?;
+            // The backend says nothing; it closes when the signal is sent.
+            stream.read(&mut [0]).await
+        };
+        match sent.await {
+            Ok(_) => Ok(()),
+            Err(source) if is_close(&source) => Ok(()),
+            Err(source) => Err(DialError::Tls {
+                peer: self.peer.clone(),
+                source,
+            }),
+        }
     }
 }

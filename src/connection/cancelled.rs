@@ -68,7 +68,7 @@ async fn carry(
         .ok_or(Refusal::UnknownCancelKey)?;
     by.decide(project, None, facts)?;
     facts.backend = Some(target.reached.addr().clone());
-    let carried = target.carry(request).await;
+    let carried = target.by(&project.backend).carry(request).await;
     carried.map_err(|error| Refusal::from_dial(&error))
 }
 

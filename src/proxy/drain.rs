@@ -30,8 +30,9 @@ pub(super) async fn drain(gate: &Gate, orders: &mut mpsc::Receiver<Order>) {
         tracing::info!(sessions = left.len(), "ending the sessions that are left");
     }
     let mut endings = Endings::default();
+    let projects = gate.projects.load_full();
     for session in left {
-        endings.end(&session, revocation::drained());
+        endings.end(&session, revocation::drained(), &projects);
     }
     let ended = async { tokio::join!(gate.open.emptied(), endings.done()) };
     if timeout(LAST_WORDS, ended).await.is_err() {

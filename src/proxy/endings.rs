@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::backend::{Backend, DialError};
 use crate::cancel::Canceller;
+use crate::project::Projects;
 use crate::relay::Cut;
 use crate::sessions::Session;
 
@@ -43,13 +45,17 @@ impl Default for Endings {
 
 impl Endings {
     /// Ends a session at once, or shortly if its backend is at work for it. Doesn't wait.
-    pub(super) fn end(&mut self, session: &Arc<Session>, cut: Cut) {
+    pub(super) fn end(&mut self, session: &Arc<Session>, cut: Cut, projects: &Projects) {
         match &session.cancel {
             Some(canceller) if session.control.is_at_work() => {
                 let (session, canceller) = (Arc::clone(session), canceller.clone());
-                let turns = Arc::clone(&self.turns);
-                self.cancels
-                    .spawn(interrupt(session, (canceller, turns), cut));
+                let project = projects.by_name(&session.project);
+                let cancel = Cancel {
+                    canceller,
+                    backend: project.map(|project| Arc::clone(&project.backend)),
+                    turns: Arc::clone(&self.turns),
+                };
+                self.cancels.spawn(interrupt(session, cancel, cut));
             }
             Some(_) | None => session.control.cut(cut),
         }
@@ -62,18 +68,25 @@ impl Endings {
     }
 }
 
+/// What cancels a session's statement, when it is its turn.
+struct Cancel {
+    canceller: Canceller,
+    /// As it is in force now; none where the project is no more.
+    backend: Option<Arc<Backend>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Cancel {
+    async fn carry(self) -> Result<(), DialError> {
+        let _turn = self.turns.acquire_owned().await;
+        self.canceller.cancel(self.backend.as_deref()).await
+    }
+}
+
 /// Cancels a session's statement and cuts the session; if the cancel takes too long, the other way
 /// round.
-async fn interrupt(
-    session: Arc<Session>,
-    (canceller, turns): (Canceller, Arc<Semaphore>),
-    cut: Cut,
-) {
-    let cancel = timeout(PATIENCE, async {
-        let _turn = turns.acquire_owned().await;
-        canceller.cancel().await
-    });
-    let mut cancel = Box::pin(cancel);
+async fn interrupt(session: Arc<Session>, cancel: Cancel, cut: Cut) {
+    let mut cancel = Box::pin(timeout(PATIENCE, cancel.carry()));
     let cancelled = timeout(HEAD_START, cancel.as_mut()).await;
     session.control.cut(cut);
     let cancelled = match cancelled {

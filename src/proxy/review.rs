@@ -86,7 +86,7 @@ async fn review(gate: &Gate, endings: &mut Endings) -> usize {
         // Who was cut before may still be reading why.
         for session in batch.iter().filter(|session| !session.control.is_cut()) {
             if let Some(verdict) = revocation::verdict(session, &projects, now) {
-                endings.end(session, verdict);
+                endings.end(session, verdict, &projects);
                 cut += 1;
             }
         }

@@ -1,16 +1,19 @@
 //! CancelRequest: by key alone, in clear and inside TLS (T9, T10).
 
+use std::io::Write as _;
 use std::sync::mpsc::channel;
 
+use crate::support::authority::Authority;
 use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::{FakeBackend, Peer};
-use crate::support::gate::{Gate, Project, Settings};
+use crate::support::gate::{Gate, Project, Settings, directory_of};
 use crate::support::message::{
-    V3_0, V3_2, alice, authentication_ok, backend_key_data, cancel_request, message, query,
-    ready_for_query, startup,
+    Message, V3_0, V3_2, alice, authentication_ok, backend_key_data, cancel_request, message,
+    query, read_packet, ready_for_query, startup, welcome,
 };
 use crate::support::postgres::{Server, wait_for};
 use crate::support::raw::{Raw, Secured};
+use crate::support::tls_peer::secured;
 
 const PROCESS: u32 = 4711;
 
@@ -263,4 +266,43 @@ fn t10_the_process_id_that_the_client_is_told_is_the_servers_own() {
         &[&1_u16.to_be_bytes(), &length[..], text.as_bytes()].concat(),
     );
     assert_eq!(message(b'D', &rows.body), expected);
+}
+
+/// The session goes on by the certificate of its day; a new connection to the same address can't.
+#[test]
+fn t9_a_cancel_goes_by_the_ca_that_is_in_force_not_by_that_of_its_sessions_login() {
+    let (before, after) = (Authority::new(), Authority::new());
+    let leaves = [before.leaf("127.0.0.1"), after.leaf("127.0.0.1")];
+    let leaves = std::sync::Mutex::new(leaves.into_iter());
+    let (carry, carried) = channel();
+    let backend = FakeBackend::serving(move |peer: Peer| {
+        let leaf = leaves.lock().unwrap().next().unwrap();
+        let mut peer = secured(peer, &leaf);
+        let first = read_packet(&mut peer).unwrap();
+        if first[4..8] == 80_877_102_u32.to_be_bytes() {
+            carry.send(first).unwrap();
+        } else {
+            peer.write_all(&welcome()).unwrap();
+            while Message::read(&mut peer).is_ok_and(|message| message.tag == b'Q') {
+                peer.write_all(&ready_for_query()).unwrap();
+            }
+        }
+    });
+    let acme = Project::new("acme", &backend.url())
+        .text("sslmode", "verify-full")
+        .text("sslrootcert", "root.crt");
+    let directory = directory_of(&[("root.crt", before.root())]);
+    let gate = Gate::within(directory, &Settings::new(&[acme]));
+    let mut session = log_in(&gate);
+    let before = gate.log().len();
+    std::fs::write(gate.directory().join("root.crt"), after.root()).unwrap();
+    gate.log().wait_after(before, "the reload", |line| {
+        line.to_string().contains("configuration reloaded")
+    });
+    let request = cancel_request(4711, b"\xde\xad\xbe\xef");
+    let mut raw = Raw::connect(gate.addr());
+    raw.send(&request);
+    assert_eq!(raw.until_closed(), b"");
+    assert_eq!(carried.recv().unwrap(), request);
+    session.is_alive();
 }
