@@ -243,6 +243,9 @@ fn hint(error: &io::Error) -> &'static str {
     if matches!(error, C::NotValidForNameContext { presented, .. } if presented.is_empty()) {
         return "; the certificate needs subjectAltName, its common name does not count";
     }
+    if matches!(error, C::Revoked) {
+        return "; the project's CA has revoked it: make another with `portcullis ca issue --backend`";
+    }
     if matches!(error, C::UnknownIssuer) {
         return "; sslrootcert must hold the CA that signed it";
     }

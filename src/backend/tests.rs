@@ -19,6 +19,7 @@ use crate::address::Host;
 use crate::pki::{Identity, Keystore, TlsPolicy, server_config};
 
 mod cancels;
+mod revoked;
 
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const MODES: [SslMode; 3] = [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull];

@@ -13,6 +13,7 @@ use rustls::{CipherSuite, ClientConfig, version};
 
 use super::verifier::{Proof, Roots, Verifier};
 use super::{ClientIdentity, InvalidBackend, SslNegotiation};
+use crate::pki::Serial;
 
 /// How much a backend must prove, in libpq's words. libpq's `allow` and `prefer` are missing: the
 /// gate does not fall back to plaintext (T18).
@@ -208,6 +209,17 @@ impl TrustedRoots {
             roots,
             is_system: false,
         })
+    }
+
+    /// The same, but for the certificates that their CAs have revoked: those with these numbers. CAs that
+    /// may sign others have no place here, for only the leaf is looked at.
+    #[must_use]
+    pub fn without(self, revoked: impl IntoIterator<Item = Serial>) -> Self {
+        let roots = Arc::unwrap_or_clone(self.roots).without(revoked.into_iter().collect());
+        Self {
+            roots: Arc::new(roots),
+            ..self
+        }
     }
 
     /// Those of this system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, as for OpenSSL and so for

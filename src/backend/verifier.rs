@@ -1,6 +1,7 @@
 //! What a backend's certificate must prove. Whatever the mode, the handshake's signature is checked:
 //! a leaf that the backend has no key for must not count as its own (T19 compares leaves).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,9 +12,10 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::version1;
+use crate::pki::Serial;
 
 /// Checks a backend's certificate and its handshake signature.
 #[derive(Debug)]
@@ -34,10 +36,12 @@ pub(super) enum Proof {
 }
 
 /// The CAs that a backend's certificate may come from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Roots {
     anchors: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
+    /// What these CAs have signed and count no more.
+    revoked: BTreeSet<Serial>,
 }
 
 impl Roots {
@@ -52,6 +56,7 @@ impl Roots {
         Ok(Self {
             anchors,
             certificates,
+            revoked: BTreeSet::new(),
         })
     }
 
@@ -63,7 +68,19 @@ impl Roots {
         (!anchors.is_empty()).then(|| Self {
             anchors,
             certificates: Vec::new(),
+            revoked: BTreeSet::new(),
         })
+    }
+
+    /// The same, without the certificates that have these numbers.
+    pub(super) fn without(self, revoked: BTreeSet<Serial>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// Whether a leaf counts no more. One whose number can't be read can't be looked up.
+    fn have_revoked(&self, leaf: &CertificateDer<'_>) -> bool {
+        let is_listed = |serial| self.revoked.contains(&serial);
+        !self.revoked.is_empty() && Serial::of_certificate(leaf).is_none_or(is_listed)
     }
 }
 
@@ -83,6 +100,9 @@ impl Verifier {
         (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
         now: UnixTime,
     ) -> Result<(), Error> {
+        if roots.have_revoked(leaf) {
+            return Err(CertificateError::Revoked.into());
+        }
         if roots.certificates.contains(leaf) {
             return Ok(());
         }

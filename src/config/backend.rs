@@ -179,11 +179,14 @@ fn read_caching(section: &mut Section<'_, '_>) -> NameCaching {
     }
 }
 
-/// Watches the certificate of the project's CA, if the backend is verified by it.
+/// Watches the certificate of the project's CA and what it has revoked, if the backend is verified by
+/// it.
 pub(super) fn watch_project_root(reader: &mut Reader<'_>, certs: &Path, spec: &ProjectSpec) {
     if spec.backend.sslrootcert == Some(RootCert::Project) {
-        let file = Keystore::ca_certificate_in(certs, &spec.name);
-        reader.files.push(SourceFile::look(&file));
+        let certificate = Keystore::ca_certificate_in(certs, &spec.name);
+        let revoked = certificate.with_file_name("ca.crl");
+        let files = [certificate, revoked].map(|file| SourceFile::look(&file));
+        reader.files.extend(files);
     }
 }
 

@@ -3,6 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
 use aws_lc_rs::rand;
 
 use super::PkiError;
@@ -33,6 +36,13 @@ impl Serial {
         (1..=Self::LONGEST)
             .contains(&significant.len())
             .then(|| Self(significant.into()))
+    }
+
+    /// That of a certificate, DER; none if it can't be read.
+    #[must_use]
+    pub fn of_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Self::from_der_integer(certificate.raw_serial())
     }
 
     /// Its bytes, the most significant first and not zero.

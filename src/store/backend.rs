@@ -64,6 +64,9 @@ fn make(
             let identity = store.load_or_create(&project.hosts, Timestamp::now())?;
             let bundle = identity.ca_bundle_pem().unwrap_or_default().as_bytes();
             let roots = TrustedRoots::from_pem(bundle, &store.ca_certificate())?;
+            let revoked = store.revocation_lists()?.into_iter();
+            let revoked = revoked.flat_map(|list| list.revoked);
+            let roots = roots.without(revoked.map(|revoked| revoked.serial));
             BackendTls::new(spec.sslmode, Some(&roots))?
         }
         Some(RootCert::File(path)) => shared.of(spec.sslmode, root, || {

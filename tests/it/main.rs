@@ -5,6 +5,7 @@
 
 mod admission;
 mod auth;
+mod backend_revocation;
 mod backend_tls;
 mod backends;
 mod ca;
