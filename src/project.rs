@@ -71,7 +71,7 @@ pub enum Auth {
     Password,
     /// The client proves itself to the gate by a certificate, and the gate itself to the backend by
     /// one that it makes for the user.
-    Certificate(Box<Minter>),
+    Certificate(Arc<Minter>),
 }
 
 /// What becomes of clients whom a project's rules do not admit.

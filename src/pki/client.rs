@@ -75,8 +75,9 @@ pub struct ClientRoots {
     pub crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
-/// Signs clients' certificates by a project's CA, in memory: no file is read or written. Cheap to
-/// clone. It signs by the CA that signed when it was made, so one that is kept is made anew when the
+/// Signs certificates by which the gate logs in for clients, by a project's CA and in memory: no file is
+/// read or written. Their organizational unit is `portcullis gate`, which tells them from those that are
+/// handed out to clients ([`issue_to_client`](super::ProjectKeystore::issue_to_client)). Cheap to clone. It signs by the CA that signed when it was made, so one that is kept is made anew when the
 /// project's certificates change.
 #[derive(Clone)]
 pub struct ClientIssuer(Arc<Ca>);
@@ -97,13 +98,19 @@ impl ClientIssuer {
         life: SignedDuration,
         now: Timestamp,
     ) -> Result<ClientCertificate, PkiError> {
-        let issued = issue::client(&self.0, name, life, now)?;
+        let issued = issue::gates(&self.0, name, life, now)?;
         Ok(ClientCertificate {
             key: issue::private_key(&issued.key),
             serial: issued.serial,
             not_after: issued.not_after,
             certificate: issued.certificate.into(),
         })
+    }
+
+    /// Whether both sign by the same CA.
+    #[must_use]
+    pub fn is_by_ca_of(&self, other: &Self) -> bool {
+        self.0.certificate == other.0.certificate
     }
 
     /// When the CA ends, and with it whatever it signs.

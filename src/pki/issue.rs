@@ -30,6 +30,10 @@ const CA_LIFE: SignedDuration = SignedDuration::from_hours(3653 * 24);
 /// ub-common-name (RFC 5280 appendix A.1), in characters.
 const LONGEST_COMMON_NAME: usize = 64;
 
+/// The organizational unit in the certificates by which the gate itself logs in. Nobody is ever handed
+/// one with it, so that a server can tell the gate from a client that comes past it.
+const GATES_UNIT: &str = "portcullis gate";
+
 /// dnQualifier (X.520, RFC 5280 section 4.1.2.4): what keeps two of a name apart.
 const DN_QUALIFIER: &[u64] = &[2, 5, 4, 46];
 
@@ -162,6 +166,23 @@ pub(super) fn client(
 ) -> Result<Issued, PkiError> {
     let key = new_key()?;
     let signed = sign(ca, client_params(name), &*key, (now, life))?;
+    Ok(signed.with(key))
+}
+
+/// A certificate by which the gate logs in for a client, by a new key; it ends no later than its CA.
+pub(super) fn gates(
+    ca: &Ca,
+    name: &ClientName,
+    life: SignedDuration,
+    now: Timestamp,
+) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    let mut params = client_params(name);
+    // Behind the common name, so that it is in front of it as a server writes it (RFC 2253 section 2.1),
+    // where no common name can imitate it.
+    let subject = &mut params.distinguished_name;
+    subject.push(DnType::OrganizationalUnitName, GATES_UNIT);
+    let signed = sign(ca, params, &*key, (now, life))?;
     Ok(signed.with(key))
 }
 

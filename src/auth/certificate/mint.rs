@@ -55,6 +55,12 @@ impl Minter {
         }
     }
 
+    /// Whether it signs by the CA of `issuer`, so that what it has made is what would be made now.
+    #[must_use]
+    pub fn is_by(&self, issuer: &ClientIssuer) -> bool {
+        self.issuer.is_by_ca_of(issuer)
+    }
+
     /// The certificate by which the gate logs in as `user`, who has proved by its own that it is that.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ fn a_certificate_names_its_user_and_is_verified_by_the_projects_roots_alone() {
     alice.certified_key().unwrap().keys_match().unwrap();
 
     let (_, parsed) = X509Certificate::from_der(alice.certificate()).unwrap();
-    assert_eq!(parsed.subject().to_string(), "CN=alice");
+    assert_eq!(parsed.subject().to_string(), "CN=alice, OU=portcullis gate");
     assert_eq!(
         Serial::from_der_integer(parsed.raw_serial()).as_ref(),
         Some(alice.serial())

@@ -86,6 +86,9 @@ fn of_a_signing_request_only_the_key_is_taken() {
     let fixture = Fixture::new();
     let key = KeyPair::generate().unwrap();
     let mut asks = CertificateParams::new(["db.example.com".to_owned()]).unwrap();
+    // What the gate's own certificates have, and no other.
+    let unit = rcgen::DnType::OrganizationalUnitName;
+    asks.distinguished_name.push(unit, "portcullis gate");
     asks.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let request = asks.serialize_request(&key).unwrap().pem().unwrap();
     let name = "alice".parse().unwrap();

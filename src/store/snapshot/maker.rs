@@ -147,7 +147,7 @@ impl Maker<'_> {
 
     /// What is known of verifiers goes on from `previous`: those that the backend was asked for, if it is
     /// the same, for what one server has answered must not count for another; and those of a file that
-    /// can't be used any more.
+    /// can't be used any more. So do the certificates that were made for users, while the same CA signs.
     fn auth(
         &self,
         spec: &ProjectSpec,
@@ -174,7 +174,12 @@ impl Maker<'_> {
             (AuthSpec::Certificate, _) => {
                 let store = self.builder.certificates.keystore().project(&spec.name);
                 let issuer = store.client_issuer(Timestamp::now())?;
-                Ok(Auth::Certificate(Minter::new(issuer).into()))
+                if let Some(Auth::Certificate(minter)) = previous
+                    && minter.is_by(&issuer)
+                {
+                    return Ok(Auth::Certificate(Arc::clone(minter)));
+                }
+                Ok(Auth::Certificate(Arc::new(Minter::new(issuer))))
             }
             (AuthSpec::Scram(VerifierFile { path, list }), previous) => {
                 let list = list.as_ref().or_else(|| list_before(previous, path));

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::address::HostName;
-use crate::pki::Keystore;
+use crate::pki::{Keystore, Step};
 
 fn builder(directory: &Path, metrics: &Metrics) -> Builder {
     let keystore = Keystore::open(directory.join("certs")).unwrap();
@@ -294,4 +294,35 @@ fn t31_a_backends_ca_that_can_not_be_had_again_is_the_one_from_before() {
         after.warnings
     );
     fixture.build(verified, None).unwrap_err();
+}
+
+#[test]
+fn certificates_made_for_users_outlive_a_reload_until_another_ca_signs() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = builder(directory.path(), &Metrics::new());
+    let toml = project("acme", "\"a.example\"").replace("/run/pg", "postgres://127.0.0.1")
+        + "sslmode = \"verify-full\"\nsslrootcert = \"project\"\nauth = \"certificate\"\n\
+           client_certificate = \"required\"\n";
+    let config = Config::parse(&toml, &directory.path().join("proxy.toml")).unwrap();
+    let acme = "acme".parse().unwrap();
+    let minter = |projects: &Projects| match &projects.by_name(&acme).unwrap().auth {
+        Auth::Certificate(minter) => Arc::clone(minter),
+        Auth::Passthrough | Auth::Scram(_) | Auth::Query(_) | Auth::Password => panic!("another"),
+    };
+    let build = |previous| {
+        let built = build_at(Timestamp::now(), (&builder, &config), previous);
+        built.unwrap().projects
+    };
+    let first = build(None);
+    let second = build(Some(&first));
+    assert!(Arc::ptr_eq(&minter(&first), &minter(&second)));
+    let keystore = Keystore::open(directory.path().join("certs")).unwrap();
+    for step in [Step::Announce, Step::Switch] {
+        keystore
+            .project(&acme)
+            .rotate(step, Timestamp::now())
+            .unwrap();
+    }
+    let third = build(Some(&second));
+    assert!(!Arc::ptr_eq(&minter(&second), &minter(&third)));
 }

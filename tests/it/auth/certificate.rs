@@ -63,6 +63,7 @@ impl Site {
             let ca = other.map_or(own, |other| other.pem().to_owned());
             plan.files.extend([
                 ("acme-ca.crt", ca),
+                ("pg_ident.conf", IDENT.to_owned()),
                 ("server.crt", leaf("crt")),
                 ("server.key", leaf("key")),
             ]);
@@ -99,7 +100,7 @@ impl Site {
     /// The serial number of the certificate by which the server knows `user`.
     fn serial_of(&self, user: &str) -> String {
         let shown = self.psql((user, user), SHOWN).prints();
-        let serial = shown.strip_prefix(&format!("{user}|/CN={user}|"));
+        let serial = shown.strip_prefix(&format!("{user}|/CN={user}/OU=portcullis gate|"));
         serial.unwrap_or_else(|| panic!("{shown}")).to_owned()
     }
 }
@@ -121,6 +122,25 @@ fn at_each_server(hba: &[&str], change: impl Fn(Project) -> Project, test: impl 
 
 /// As the documentation says.
 const HBA: &[&str] = &["hostssl all all 127.0.0.1/32 cert"];
+
+/// The same for a server that takes the gate's own certificates only; in the database `postgres` it
+/// takes others, too.
+const GATES_ONLY: &[&str] = &[
+    "hostssl postgres all 127.0.0.1/32 cert",
+    "hostssl all all 127.0.0.1/32 cert clientname=DN map=gate",
+];
+const IDENT: &str = r#"gate "/^OU=portcullis gate,CN=(.*)$" \1"#;
+
+/// psql that goes past the gate, with a certificate and its key.
+fn past_the_gate(site: &Site, (crt, key): (&Path, &Path), database: &str) -> Client {
+    let conninfo = format!(
+        "host=127.0.0.1 port={} user=alice dbname={database} sslmode=require sslcert='{}' sslkey='{}'",
+        site.cluster.port(),
+        crt.display(),
+        key.display()
+    );
+    Client::psql(&conninfo).args(["-c", "select current_user"])
+}
 
 #[test]
 fn a_certificate_logs_in_from_end_to_end_without_a_password_and_as_its_own_user_only() {
@@ -149,6 +169,58 @@ fn a_certificate_logs_in_from_end_to_end_without_a_password_and_as_its_own_user_
 }
 
 #[test]
+fn a_server_that_takes_the_gates_certificates_only_refuses_one_that_was_handed_out() {
+    at_each_server(
+        GATES_ONLY,
+        |acme| acme,
+        |site| {
+            site.serial_of("alice");
+            // Handed out with a key, and for a request that asks for what only the gate has.
+            let folder = site.gate.directory().join("of-alice");
+            let handed = (file_in(&folder, "crt"), file_in(&folder, "key"));
+            let asked = for_a_request(site);
+            for (crt, key) in [&handed, &asked] {
+                let past = |database| past_the_gate(site, (crt, key), database);
+                // It is a good certificate of that user.
+                assert_eq!(past("postgres").prints(), "alice");
+                let said = past("app").fails();
+                let why = "certificate authentication failed for user \"alice\"";
+                assert!(said.contains(why), "{said}");
+            }
+        },
+    );
+}
+
+/// The certificate that a client gets who asks for a name like that of the gate's own; and its key.
+fn for_a_request(site: &Site) -> (PathBuf, PathBuf) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut asks = rcgen::CertificateParams::default();
+    for (kind, name) in [
+        (rcgen::DnType::CommonName, "alice"),
+        (rcgen::DnType::OrganizationalUnitName, "portcullis gate"),
+    ] {
+        asks.distinguished_name.push(kind, name);
+    }
+    let request = asks.serialize_request(&key).unwrap().pem().unwrap();
+    let out = site.gate.directory().join("asked");
+    fs::create_dir(&out).unwrap();
+    let (csr, kept) = (out.join("alice.csr"), out.join("alice.key"));
+    fs::write(&csr, request).unwrap();
+    crate::auth::write_private(&kept, &key.serialize_pem());
+    let place = [
+        "--out",
+        out.to_str().unwrap(),
+        "--csr",
+        csr.to_str().unwrap(),
+    ];
+    let ran = site
+        .gate
+        .ca(&[&["issue", "acme", "--client", "alice"][..], &place].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    (file_in(&out, "crt"), kept)
+}
+
+#[test]
 fn a_user_by_the_map_reaches_the_server_by_a_certificate_for_that_user() {
     let map = "{ \"Ann Adams\" = [\"ann.adams\", \"reports\"] }";
     at_each_server(
@@ -159,7 +231,10 @@ fn a_user_by_the_map_reaches_the_server_by_a_certificate_for_that_user() {
                 let role = format!("create role \"{user}\" login");
                 site.cluster.sql(&role).unwrap();
                 let shown = site.psql(("Ann Adams", user), SHOWN).prints();
-                assert!(shown.starts_with(&format!("{user}|/CN={user}|")), "{shown}");
+                assert!(
+                    shown.starts_with(&format!("{user}|/CN={user}/OU=")),
+                    "{shown}"
+                );
             }
             let said = site.psql(("Ann Adams", "alice"), "select 1").fails();
             assert!(said.contains("is not one of user \"alice\""), "{said}");
