@@ -5,6 +5,7 @@
 //! [reached](Reached) at. What [`Backend::connect`] gives back has finished TLS as the project demands
 //! and has the StartupMessage.
 
+mod alert;
 mod balance;
 mod connect;
 mod dial;
@@ -27,10 +28,11 @@ use tokio::time::Instant;
 use crate::address::BackendAddr;
 use crate::relay::TcpTuning;
 
+pub use alert::CertificateAlert;
 pub use balance::Balance;
 pub use connect::{Connected, Hello, Unavailable};
 pub use endpoint::Endpoint;
-pub use error::{DialError, InvalidBackend, certificate_alert};
+pub use error::{DialError, InvalidBackend};
 pub use identity::{ClientIdentity, InvalidIdentity};
 pub use names::NameCaching;
 pub use negotiation::SslNegotiation;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::standing::Turn;
-use super::{Backend, ClientIdentity, DialError, Endpoint, Live, Reached};
+use super::{Backend, CertificateAlert, ClientIdentity, DialError, Endpoint, Live, Reached};
 use crate::relay::BackendStream;
 use crate::wire::backend::BackendMessage;
 use crate::wire::message::take_message;
@@ -221,8 +221,10 @@ async fn open(
         leaf_der: connection.leaf_der,
     };
     let answered = async {
-        opened.stream.write_all(hello.startup).await?;
-        opened.stream.flush().await?;
+        let sent = say(&mut opened.stream, hello.startup).await;
+        if let Err(error) = sent {
+            return Err(last_word(&mut opened.stream, error).await);
+        }
         if listens {
             listen(&mut opened.stream, &mut opened.heard).await
         } else {
@@ -241,6 +243,19 @@ async fn open(
             doing: "its answer to StartupMessage",
             within: attempt.within,
         }),
+    }
+}
+
+async fn say(stream: &mut BackendStream, startup: &[u8]) -> io::Result<()> {
+    stream.write_all(startup).await?;
+    stream.flush().await
+}
+
+/// Why nothing more can be written: an alert that lies there unread says more than a broken pipe.
+async fn last_word(stream: &mut BackendStream, error: io::Error) -> io::Error {
+    match stream.read_buf(&mut BytesMut::new()).await {
+        Err(read) if CertificateAlert::of(&read).is_some() => read,
+        Ok(_) | Err(_) => error,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What can be wrong with a backend.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BackendPeer, SslMode};
+use super::{BackendPeer, CertificateAlert, SslMode};
 use crate::address::{BackendAddr, Host};
 
 /// Why a backend's configuration can't be.
@@ -207,50 +208,29 @@ impl DialError {
     }
 }
 
-/// The alert by which a backend refuses the certificate that it was shown (RFC 8446 section 6.2), if
-/// that is what ended the connection. In TLS 1.3 it comes after the handshake, in place of the first
-/// answer.
-#[must_use]
-pub fn certificate_alert(error: &io::Error) -> Option<&'static str> {
-    use rustls::AlertDescription as A;
-    let Some(rustls::Error::AlertReceived(alert)) = error.get_ref()?.downcast_ref() else {
-        return None;
-    };
-    let is_of_certificate = matches!(
-        alert,
-        A::BadCertificate
-            | A::UnsupportedCertificate
-            | A::CertificateRevoked
-            | A::CertificateExpired
-            | A::CertificateUnknown
-            | A::CertificateRequired
-            | A::UnknownCA
-            | A::AccessDenied
-    );
-    is_of_certificate.then(|| alert.as_str()).flatten()
-}
-
-/// What to do about a certificate that OpenSSL would take and rustls doesn't: PostgreSQL's own
-/// instructions lead to such ones.
-fn hint(error: &io::Error) -> &'static str {
+/// What to do about a certificate of ours that the backend doesn't take, and about one of its own that
+/// OpenSSL would take and rustls doesn't: PostgreSQL's own instructions lead to such ones.
+fn hint(error: &io::Error) -> Cow<'static, str> {
     use rustls::{CertificateError as C, Error as E};
-    if certificate_alert(error).is_some() {
-        return "; it refuses the gate's certificate: ssl_ca_file there must hold the CA that signed it";
+    if let Some(alert) = CertificateAlert::of(error) {
+        let advice = alert.advice();
+        return format!("; it refuses the gate's certificate. {advice}").into();
     }
     let Some(E::InvalidCertificate(error)) = error.get_ref().and_then(|e| e.downcast_ref()) else {
-        return "";
+        return "".into();
     };
     if matches!(error, C::NotValidForNameContext { presented, .. } if presented.is_empty()) {
-        return "; the certificate needs subjectAltName, its common name does not count";
+        return "; the certificate needs subjectAltName, its common name does not count".into();
     }
     if matches!(error, C::Revoked) {
         return "; the project's CA has revoked it: make another with `portcullis ca issue --backend`";
     }
     if matches!(error, C::UnknownIssuer) {
-        return "; sslrootcert must hold the CA that signed it";
+        return "; sslrootcert must hold the CA that signed it".into();
     }
     if format!("{error:?}").contains("UnsupportedCertVersion") {
-        return "; issue it as X.509 version 3 with subjectAltName (openssl x509 -req -extfile ..)";
+        return "; issue it as X.509 version 3 with subjectAltName (openssl x509 -req -extfile ..)"
+            .into();
     }
-    ""
+    "".into()
 }

@@ -19,7 +19,7 @@ use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
 use crate::auth::query::AuthQuery;
 use crate::auth::terminated::{Terminated, Unanswerable};
-use crate::backend::{Live, certificate_alert};
+use crate::backend::{CertificateAlert, Live};
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
 use crate::relay::{BackendStream, ClientStream, Control, Relay, relay};
@@ -309,11 +309,15 @@ impl Login {
 
     /// A certificate of ours that the backend refuses is told by an alert, behind the handshake.
     fn backend_broke(&self, error: &io::Error) -> Refusal {
-        match (self.passthrough.error(), certificate_alert(error)) {
+        match (self.passthrough.error(), CertificateAlert::of(error)) {
             (None, Some(alert)) => {
                 Refusal::BackendUnanswerable(Unanswerable::CertificateRefused(alert))
             }
-            (Some(_), _) | (None, None) => self.backend_left(),
+            (Some(_), _) => self.backend_left(),
+            (None, None) => {
+                let what = format!("the connection broke during the login: {error}");
+                Refusal::BackendLost(Trouble::new(what))
+            }
         }
     }
 

@@ -189,6 +189,48 @@ fn a_client_certificate_logs_in_where_the_server_asks_for_one_and_is_watched() {
 }
 
 #[test]
+fn a_server_that_refuses_sslcert_is_told_as_that_by_whatever_way_users_log_in() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let leaf = servers.leaf("127.0.0.1");
+    // By nobody, and by a CA with the name of the one that the server trusts.
+    let own = rcgen::generate_simple_self_signed(["gate.internal".to_owned()]).unwrap();
+    let (own, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let namesake = Authority::new().leaf("gate.internal");
+    for server in [Server::System, Server::Eighteen] {
+        let cluster = with_tls(server, (&leaf, clients.root()), "scram-sha-256");
+        for (auth, crt, key, alert) in [
+            ("passthrough", &own, &key, "UnknownCA"),
+            ("password", &own, &key, "UnknownCA"),
+            ("password", &namesake.chain, &namesake.key, "DecryptError"),
+        ] {
+            let files = [
+                ("root.crt", servers.root()),
+                ("gate.crt", crt),
+                ("gate.key", key),
+            ];
+            let acme = Project::new("acme", &at(&cluster))
+                .text("sslmode", "verify-full")
+                .text("sslrootcert", "root.crt")
+                .text("sslcert", "gate.crt")
+                .text("sslkey", "gate.key")
+                .text("auth", auth);
+            let gate = Gate::within(directory_of(&files), &Settings::new(&[acme]));
+            let why = format!("the database server refuses the gate's certificate ({alert})");
+            let said = psql(&gate, "select 1").fails();
+            assert!(
+                said.contains(&why) && said.contains("ssl_ca_file"),
+                "{said}"
+            );
+            let line = gate.log().wait("the refusal", |line| {
+                text(line, "reason") == "backend_unanswerable"
+            });
+            assert_eq!(text(&line, "why"), why);
+            assert_eq!(text(&line, "backend"), at(&cluster), "{auth}");
+        }
+    }
+}
+
+#[test]
 fn direct_tls_is_spoken_to_a_server_that_knows_it_and_refused_by_one_that_does_not() {
     let authority = Authority::new();
     let leaf = authority.leaf("127.0.0.1");

@@ -8,7 +8,7 @@ use super::Account;
 use crate::address::BackendAddr;
 use crate::auth::proof::{self, Unmade};
 use crate::auth::terminated::{BackendLeg, Demand, LoginError, Terminated, Then};
-use crate::backend::{BackendConnection, DialError, Endpoint};
+use crate::backend::{BackendConnection, CertificateAlert, DialError, Endpoint};
 use crate::relay::BackendStream;
 use crate::wire::ProtocolViolation;
 use crate::wire::backend::BackendMessage;
@@ -45,7 +45,7 @@ pub enum ServiceError {
     #[error(transparent)]
     Proof(#[from] Unmade),
     /// The connection broke.
-    #[error("the connection of auth_user broke: {0}")]
+    #[error("the connection of auth_user broke: {}{}", .0, advice(.0))]
     Io(#[from] std::io::Error),
     /// The backend breaks the protocol.
     #[error("the server broke the protocol: {0}")]
@@ -187,6 +187,11 @@ impl Service {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
+}
+
+/// What to do about a certificate of the gate's that the server refuses.
+fn advice(error: &std::io::Error) -> String {
+    CertificateAlert::of(error).map_or_else(String::new, |alert| format!(". {}", alert.advice()))
 }
 
 fn refused(doing: &'static str, sqlstate: Option<&str>) -> ServiceError {

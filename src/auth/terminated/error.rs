@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::auth::scram::{ScramClientError, ScramServerError};
+use crate::backend::CertificateAlert;
 use crate::wire::ProtocolViolation;
 
 /// Why a login came to nothing. The text shows nothing of what a peer sent (T34).
@@ -43,9 +44,9 @@ pub enum Unanswerable {
     /// Any proof, where the gate has shown the certificate that is to be all of it.
     #[error("the database server does not take the gate's certificate for the user's proof")]
     CertificateOnly,
-    /// It has ended TLS because of the gate's certificate, by the alert of this name.
-    #[error("the database server refuses the gate's certificate ({0})")]
-    CertificateRefused(&'static str),
+    /// It has ended TLS because of the gate's certificate.
+    #[error("the database server refuses the gate's certificate ({})", .0.name())]
+    CertificateRefused(CertificateAlert),
     /// Kerberos, GSSAPI, SSPI, or mechanisms of SASL that are not SCRAM-SHA-256.
     #[error("the database server asks for a kind of authentication that the gate doesn't know")]
     Unknown,
@@ -59,9 +60,7 @@ impl Unanswerable {
             Self::CertificateOnly => Some(
                 "In the database server's pg_hba.conf, above the lines that match as well: hostssl all all GATE_ADDRESS/32 cert; with ssl_ca_file in postgresql.conf naming the project's ca.crt.",
             ),
-            Self::CertificateRefused(_) => Some(
-                "In the database server's postgresql.conf, ssl_ca_file must name a file with the CA of the gate's certificate: for auth = \"certificate\" the project's ca.crt, and of two CAs in it both.",
-            ),
+            Self::CertificateRefused(alert) => Some(alert.advice()),
             Self::KeysOnly(_) | Self::Unverified(_) | Self::Unknown => None,
         }
     }

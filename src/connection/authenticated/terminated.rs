@@ -70,7 +70,8 @@ impl Login {
                 return Ok(message);
             }
             match self.backend.read_buf(&mut self.from_backend).await {
-                Ok(0) | Err(_) => return Err(self.backend_left()),
+                Ok(0) => return Err(self.backend_left()),
+                Err(error) => return Err(self.backend_broke(&error)),
                 Ok(_) => {}
             }
         }
