@@ -44,5 +44,5 @@ pub use seed::scram_seed;
 pub use serial::{InvalidSerial, Serial};
 pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};
 pub use survey::{Described, Fingerprint, Role, Survey};
-pub use tend::{Tended, TendedOrNot};
+pub use tend::{SharedRenewal, Tended, TendedOrNot};
 pub use trust::{CaNames, ClientCas, ClientTrust, Distrust, Shown, TrustedClient};

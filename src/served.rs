@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::address::Host;
 use crate::id::ProjectName;
-use crate::pki::{Identity, PkiError, TlsPolicy, server_config};
+use crate::pki::{Identity, PkiError, Sharer, TlsPolicy, server_config};
 use crate::stamp::Stamp;
 
 pub use certificates::{Certificates, Looked};
@@ -239,6 +239,18 @@ impl Serving {
     #[must_use]
     pub fn trouble(&self) -> Option<Box<str>> {
         self.current.load().as_ref()?.trouble.clone()
+    }
+
+    /// The servers that share its leaf. One that can't be told keeps nothing from being served.
+    fn sharers(&self) -> Vec<Sharer> {
+        match self.recipe.source {
+            LeafSource::Keystore => {
+                let keystore = self.certificates.keystore();
+                let sharers = keystore.project(&self.recipe.project).sharers();
+                sharers.unwrap_or_default()
+            }
+            LeafSource::Files { .. } => Vec::new(),
+        }
     }
 
     /// Whether a file has changed since what is in memory was made of it, or it is due for renewal.

@@ -40,6 +40,12 @@ pub struct Sharer {
     pub directory: PathBuf,
 }
 
+impl fmt::Display for Sharer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, in {}", self.host, self.directory.display())
+    }
+}
+
 impl Sharer {
     /// Writes the files there, without their names yet: the key first, for a server that reads them in
     /// between keeps what it has. A server reads its key only if it owns it.

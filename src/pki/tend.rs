@@ -1,10 +1,11 @@
 //! What is looked after while nobody asks: private keys are sealed that are not, and revocation lists
 //! are signed anew before their time is over.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::certificate::Facts;
 use super::rotation::{GONE_KEY, NEXT_KEY, OLD_KEY};
-use super::{Keystore, PkiError, ProjectKeystore, files, sealed};
+use super::{Keystore, PkiError, ProjectKeystore, Sharer, files, sealed};
 use crate::id::ProjectName;
 
 /// The files that are sealed where keys are.
@@ -17,13 +18,30 @@ const PRIVATE: [&str; 6] = [
     "scram.seed",
 ];
 
+/// How long before the renewal of a leaf that servers share they are reminded of: as long, and up to two
+/// hours more, so that who looks every hour sees each, and sees it twice at most.
+const REMINDERS: [SignedDuration; 2] = [SignedDuration::from_hours(23), SignedDuration::ZERO];
+const REMINDED_FOR: SignedDuration = SignedDuration::from_hours(2);
+
 /// What looking after a project came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tended {
     /// Files that were sealed, or sealed by another key.
     pub sealed: usize,
     /// Whether the revocation lists were signed anew.
     pub lists_renewed: bool,
+    /// The renewal of the leaf, if it comes within a day or an hour and servers share the leaf, which
+    /// then have to be told.
+    pub shared_renewal: Option<SharedRenewal>,
+}
+
+/// The renewal of a leaf that servers share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRenewal {
+    /// When it comes.
+    pub at: Timestamp,
+    /// Who shares it: at least one.
+    pub sharers: Vec<Sharer>,
 }
 
 /// What came of looking after one project.
@@ -56,7 +74,24 @@ impl ProjectKeystore {
         Ok(Tended {
             sealed: sealed?,
             lists_renewed: lists_renewed?,
+            shared_renewal: self.shared_renewal(now)?,
         })
+    }
+
+    /// The renewal of a leaf that servers share, if it is time for a reminder.
+    fn shared_renewal(&self, now: Timestamp) -> Result<Option<SharedRenewal>, PkiError> {
+        let sharers = self.sharers()?;
+        if sharers.is_empty() {
+            return Ok(None);
+        }
+        let chain = files::if_sound(files::read_chain(&self.file("server.crt")))?;
+        let leaf = chain.and_then(|chain| Facts::read(chain.first()?));
+        let at = leaf.map(|leaf| self.renew_at(&leaf)).filter(|at| {
+            let left = now.duration_until(*at);
+            let is_in = |before: &SignedDuration| (*before..*before + REMINDED_FOR).contains(&left);
+            REMINDERS.iter().any(is_in)
+        });
+        Ok(at.map(|at| SharedRenewal { at, sharers }))
     }
 
     /// Seals by the first key-encryption key whatever is not, and says how many files that were. Does

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::admin::Readiness;
 use crate::connection::Gate;
+use crate::pki::Sharer;
 use crate::served::{Certificates, Looked};
 use crate::store::snapshot::Builder;
 
@@ -77,14 +78,34 @@ impl Keeper {
             looked
         });
         let looked = looked.await;
-        for Looked { project, result } in looked.unwrap_or_default() {
-            match result {
-                Ok(served) => {
-                    let valid_to = served.identity.not_after();
-                    tracing::info!(%project, %valid_to, "another certificate is shown from now on");
-                }
-                Err(why) => tracing::error!(%project, "{why}"),
-            }
-        }
+        looked.unwrap_or_default().into_iter().for_each(report);
     }
+}
+
+fn report(looked: Looked) {
+    let Looked {
+        project,
+        result,
+        sharers,
+    } = looked;
+    match result {
+        Ok(served) => {
+            let valid_to = served.identity.not_after();
+            if sharers.is_empty() {
+                tracing::info!(%project, %valid_to, "another certificate is shown from now on");
+                return;
+            }
+            let servers = named(&sharers);
+            tracing::warn!(%project, %valid_to, servers,
+                "another certificate is shown from now on, and the servers that share it must reload: \
+                 select pg_reload_conf(). Until then logins that bind SCRAM to it are refused");
+        }
+        Err(why) => tracing::error!(%project, "{why}"),
+    }
+}
+
+/// Servers that share a leaf, for the log.
+pub(super) fn named(sharers: &[Sharer]) -> String {
+    let named: Vec<_> = sharers.iter().map(ToString::to_string).collect();
+    named.join("; ")
 }

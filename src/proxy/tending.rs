@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::pki::{Keystore, Tended};
+use super::leaves::named;
+use crate::pki::{Keystore, SharedRenewal, Tended};
 
 /// How often every project's folder is looked at, whether or not the project is in use. A revocation
 /// list is renewed ten days before its time is over.
@@ -38,12 +39,19 @@ pub(super) async fn tend(keystore: Keystore) {
                 Ok(Tended {
                     sealed,
                     lists_renewed,
+                    shared_renewal,
                 }) => {
                     if sealed > 0 {
                         tracing::info!(%project, files = sealed, "private keys sealed");
                     }
                     if lists_renewed {
                         tracing::info!(%project, "revocation list signed anew");
+                    }
+                    if let Some(SharedRenewal { at, sharers }) = shared_renewal {
+                        let servers = named(&sharers);
+                        tracing::warn!(%project, renewal = %at, servers,
+                            "the certificate is renewed soon, and the servers that share it must reload then: \
+                             select pg_reload_conf()");
                     }
                 }
                 Err(error) => tracing::error!(%project, "its keys can't be looked after: {error}"),

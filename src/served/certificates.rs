@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Served, Serving};
 use crate::id::ProjectName;
-use crate::pki::Keystore;
+use crate::pki::{Keystore, Sharer};
 
 /// How many are made at once for logins that wait: making one writes files, and must not take up
 /// every thread that is there for such work.
@@ -32,6 +32,8 @@ pub struct Looked {
     pub project: ProjectName,
     /// What it shows from now on, or why it shows what it did.
     pub result: Result<Arc<Served>, String>,
+    /// The servers that share it.
+    pub sharers: Vec<Sharer>,
 }
 
 impl Certificates {
@@ -129,8 +131,11 @@ fn look_at(serving: &Arc<Serving>, now: Timestamp) -> Option<Looked> {
         (Ok(_), Some(trouble)) => Err(trouble.into()),
         (Err(error), _) => Err(error.to_string()),
     };
-    let project = serving.recipe().project.clone();
-    Some(Looked { project, result })
+    Some(Looked {
+        project: serving.recipe().project.clone(),
+        result,
+        sharers: serving.sharers(),
+    })
 }
 
 impl fmt::Debug for Certificates {

@@ -269,8 +269,21 @@ fn t19_a_server_that_shares_the_leaf_binds_scram_from_the_client_to_itself() {
     });
     let gate = Gate::within(home, &settings(server.port()));
     let conninfo = conninfo(&gate, "acme") + " channel_binding=require";
-    let answer = Client::psql(&conninfo).args(["-c", "select 1"]).prints();
-    assert_eq!(answer, "1");
+    let psql = || Client::psql(&conninfo).args(["-c", "select 1"]);
+    assert_eq!(psql().prints(), "1");
+
+    // The next leaf lies where the server looks for it, and the log says who must be told.
+    let ran = gate.ca(&["renew", "acme"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let line = gate.log().wait("the renewal", |line| {
+        text(line, "message").contains("must reload: select pg_reload_conf()")
+    });
+    assert_eq!(text(&line, "level").to_ascii_lowercase(), "warn");
+    let told = text(&line, "servers");
+    assert!(
+        told.contains("db1.internal") && told.contains("server"),
+        "{line}"
+    );
 }
 
 #[test]

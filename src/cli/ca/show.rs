@@ -123,8 +123,7 @@ fn in_words(spec: &ProjectSpec, survey: &Survey, now: Timestamp) -> String {
         }
     }
     for sharer in &survey.sharers {
-        let (host, directory) = (&sharer.host, sharer.directory.display());
-        text += &line("shared", format!("with {host}, in {directory}"));
+        text += &line("shared", format!("with {sharer}"));
     }
     text += &line(
         "keys",

@@ -84,3 +84,36 @@ fn where_keys_are_sealed_none_is_ever_written_in_clear() {
     }
     assert_eq!(tend(&keystore), [0]);
 }
+
+#[test]
+fn servers_that_share_a_leaf_are_reminded_a_day_and_an_hour_before_its_renewal() {
+    let directory = TempDir::new().unwrap();
+    let store = acme(&open(&directory, &[]));
+    let now = Timestamp::now();
+    let renewal = leaf(&store).unwrap().renew_at().unwrap();
+    let hour = SignedDuration::from_hours(1);
+    let reminded = |hours: i32| {
+        let at = renewal - hour * hours - hour / 2;
+        store.tend(at).unwrap().shared_renewal
+    };
+    assert_eq!(reminded(0), None, "nobody shares it");
+    let sharer = Sharer {
+        host: "db1.internal".parse().unwrap(),
+        directory: directory.path().to_owned(),
+    };
+    let hosts: [Host; 1] = ["db.example.com".parse().unwrap()];
+    store.share_with(sharer.clone(), &hosts, now).unwrap();
+    let renewal = store
+        .load_or_create(&hosts, now)
+        .unwrap()
+        .renew_at()
+        .unwrap();
+    let hours: Vec<i32> = (-3..72)
+        .filter(|hours| {
+            let at = renewal - hour * *hours - hour / 2;
+            let reminder = store.tend(at).unwrap().shared_renewal;
+            reminder.is_some_and(|told| told.at == renewal && told.sharers == [sharer.clone()])
+        })
+        .collect();
+    assert_eq!(hours, [0, 1, 23, 24]);
+}
