@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::auth::proof::Proofs;
 use crate::cancel::{CancelGuard, CancelKeys};
 use crate::gate::limits::Limits;
 use crate::metrics::Metrics;
@@ -60,6 +61,8 @@ pub struct Gate {
     pub limits: Arc<Limits>,
     /// How many handshakes are computed at once.
     pub handshakes: Handshakes,
+    /// How many long proofs are computed at once.
+    pub proofs: Proofs,
     /// The live sessions.
     pub sessions: Sessions,
     /// The connections that are open, logins included.
@@ -153,7 +156,9 @@ async fn stages(
     };
     let identified = started.identify(&by, facts)?;
     let routed = identified.route(deadline, facts).await?;
-    let authenticated = routed.authenticate(deadline, &gate.cancel_keys).await?;
+    let authenticated = routed
+        .authenticate(deadline, &gate.cancel_keys, &gate.proofs)
+        .await?;
     Ok(Login::Session(Box::new(authenticated)))
 }
 

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::admin::control::Control;
 use crate::admin::socket::ControlListener;
 use crate::admin::{Admin, Bounds, Phase, Readiness};
+use crate::auth::proof::Proofs;
 use crate::cancel::CancelKeys;
 use crate::config::{AdminListen, Config, ControlSocket};
 use crate::connection::{Gate, Handshakes, Throttle};
@@ -153,6 +154,8 @@ impl Proxy {
             projects: ArcSwap::from_pointee(made.projects),
             limits: Arc::new(Limits::new(config.limits)),
             handshakes: Handshakes::new(config.runtime.handshakes()),
+            // Half of what handshakes may take: what a backend asks for must leave them theirs.
+            proofs: Proofs::new(config.runtime.handshakes() / 2),
             sessions: Sessions::default(),
             open: Open::default(),
             cancel_keys: CancelKeys::default(),

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::proof::Proofs;
 use super::scram::{Iterations, MockSecret, Verifier, VerifierError};
 use super::terminated::Shown;
 use crate::address::BackendAddr;
@@ -70,6 +71,9 @@ pub struct AuthQuery {
     cache: Cache,
     turn: Mutex<Turn>,
     waiting: AtomicUsize,
+    /// One at a time: one that was given up, as the backend would have it take for ever, ends before the
+    /// next begins.
+    proofs: Proofs,
 }
 
 /// What only one login at a time has to do with.
@@ -106,6 +110,7 @@ impl AuthQuery {
             seed,
             turn: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            proofs: Proofs::new(1),
         }
     }
 
@@ -183,6 +188,8 @@ impl AuthQuery {
         let late = || QueryError(format!("no answer within {PATIENCE:?}").into());
         match timeout(PATIENCE, answered).await {
             Ok(Ok((service, answer))) => {
+                // Before the turn is another's: who waits for the same need not ask.
+                let entry = self.cache.put(name, answer, shown);
                 let others_wait = self.waiting.load(Ordering::Relaxed) > 1;
                 if others_wait {
                     turn.service = Some(service);
@@ -190,7 +197,7 @@ impl AuthQuery {
                     drop(turn);
                     service.close().await;
                 }
-                Ok(self.cache.put(name, answer, shown))
+                Ok(entry)
             }
             Ok(Err(error)) => {
                 Err(turn.failed(endpoint.addr(), QueryError(error.to_string().into())))
@@ -211,7 +218,7 @@ impl AuthQuery {
         {
             return Ok((service, answer));
         }
-        let mut service = Service::open(&self.account, endpoint).await?;
+        let mut service = Service::open(&self.account, endpoint, &self.proofs).await?;
         let answer = service.ask(&self.account, name).await?;
         Ok((service, answer))
     }

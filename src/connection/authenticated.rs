@@ -11,14 +11,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use self::terminated::Seeker;
+use self::terminated::{Part, Seeker};
 use super::admitted::Admission;
 use super::refused::{Channel, Refused};
 use super::routed::{Proving, Routed};
 use crate::auth::certificate::Identification;
 use crate::auth::passthrough::{ClientMessageError, Event, Passthrough};
-use crate::auth::query::AuthQuery;
-use crate::auth::terminated::{Terminated, Unanswerable};
+use crate::auth::proof::Proofs;
+use crate::auth::terminated::Unanswerable;
 use crate::backend::{CertificateAlert, Live};
 use crate::cancel::{CancelGuard, CancelKeys, CancelTarget};
 use crate::refusal::{Refusal, Trouble};
@@ -83,6 +83,7 @@ impl Routed {
         self,
         deadline: Instant,
         keys: &CancelKeys,
+        proofs: &Proofs,
     ) -> Result<Authenticated, Refused> {
         let Self {
             client,
@@ -98,10 +99,15 @@ impl Routed {
             project: admission.project.name.clone(),
             reached,
         };
-        let (passthrough, terminated) = match proving {
+        let (passthrough, part) = match proving {
             Proving::ToBackend(passthrough) => (passthrough, None),
-            Proving::ToUs(terminated, query) => {
-                (Passthrough::authenticated(), Some((terminated, query)))
+            Proving::ToUs(login, query) => {
+                let part = Part {
+                    login,
+                    query,
+                    proofs,
+                };
+                (Passthrough::authenticated(), Some(part))
             }
         };
         let mut login = Login {
@@ -115,7 +121,7 @@ impl Routed {
             behind: Bytes::new(),
         };
         // The spine's own deadline would end the login too, but without a word to the client.
-        let outcome = timeout_at(deadline, login.run(terminated, keys, &target)).await;
+        let outcome = timeout_at(deadline, login.run(part, keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
         let Login {
             client,
@@ -168,16 +174,21 @@ impl Login {
 
     async fn run(
         &mut self,
-        terminated: Option<(Box<Terminated>, Option<Arc<AuthQuery>>)>,
+        part: Option<Part<'_>>,
         keys: &CancelKeys,
         target: &CancelTarget,
     ) -> Result<(), Refusal> {
-        if let Some((terminated, query)) = terminated {
+        if let Some(Part {
+            login,
+            query,
+            proofs,
+        }) = part
+        {
             let query = query.as_deref().map(|query| Seeker {
                 query,
                 endpoint: &target.reached.endpoint,
             });
-            self.terminate(terminated, query).await?;
+            self.terminate(login, query, proofs).await?;
         }
         // What the backend answered while it was chosen, or what came behind AuthenticationOk.
         if self.pass_to_client(keys, target).await? {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Account;
 use crate::address::BackendAddr;
-use crate::auth::proof::{self, Unmade};
+use crate::auth::proof::{Proofs, Unmade};
 use crate::auth::terminated::{BackendLeg, Demand, LoginError, Terminated, Then};
 use crate::backend::{BackendConnection, CertificateAlert, DialError, Endpoint};
 use crate::relay::BackendStream;
@@ -69,7 +69,11 @@ pub(super) struct Service {
 
 impl Service {
     /// Logs in, and waits until questions can be asked.
-    pub(super) async fn open(account: &Account, endpoint: &Endpoint) -> Result<Self, ServiceError> {
+    pub(super) async fn open(
+        account: &Account,
+        endpoint: &Endpoint,
+        proofs: &Proofs,
+    ) -> Result<Self, ServiceError> {
         let connection = endpoint.dial(None).await?;
         let leg = leg(&connection, endpoint);
         let mut service = Self {
@@ -89,7 +93,7 @@ impl Service {
             ("default_transaction_read_only", "on"),
         ]);
         service.send(&startup).await?;
-        service.log_in(account, leg).await?;
+        service.log_in(account, leg, proofs).await?;
         service.until_ready("the login of auth_user").await?;
         Ok(service)
     }
@@ -125,14 +129,19 @@ impl Service {
     }
 
     /// The same login as that of a user who tells the gate the password.
-    async fn log_in(&mut self, account: &Account, leg: BackendLeg) -> Result<(), ServiceError> {
+    async fn log_in(
+        &mut self,
+        account: &Account,
+        leg: BackendLeg,
+        proofs: &Proofs,
+    ) -> Result<(), ServiceError> {
         let login = Terminated::new(account.user.as_bytes(), Demand::Password, leg);
         let mut login = Box::new(login);
         let mut then = Then::ReadBackend;
         loop {
             let step = match then {
                 Then::ReadBackend => {
-                    let (same, step) = proof::take(login, self.message().await?).await?;
+                    let (same, step) = proofs.take(login, self.message().await?).await?;
                     login = same;
                     step?
                 }

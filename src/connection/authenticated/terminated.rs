@@ -1,9 +1,11 @@
 //! A login that the gate takes part in: the I/O of [`Terminated`].
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Login, MAX_LOGIN_MESSAGE};
-use crate::auth::proof;
+use crate::auth::proof::Proofs;
 use crate::auth::query::{AuthQuery, Found};
 use crate::auth::scram::{ScramServerError, VerifierError};
 use crate::auth::terminated::{LoginError, Shown, Step, Terminated, Then};
@@ -11,6 +13,14 @@ use crate::backend::Endpoint;
 use crate::refusal::{Refusal, Trouble};
 use crate::wire::message::{Message, take_message};
 use crate::wire::secret::SecretMessage;
+
+/// A login that the gate takes part in, and what it takes.
+pub(super) struct Part<'a> {
+    pub(super) login: Box<Terminated>,
+    /// Who looks verifiers up, if the gate doesn't have them.
+    pub(super) query: Option<Arc<AuthQuery>>,
+    pub(super) proofs: &'a Proofs,
+}
 
 /// Who looks verifiers up, and where.
 #[derive(Clone, Copy)]
@@ -26,6 +36,7 @@ impl Login {
         &mut self,
         mut login: Box<Terminated>,
         seeker: Option<Seeker<'_>>,
+        proofs: &Proofs,
     ) -> Result<(), Refusal> {
         let user: Box<[u8]> = login.user().into();
         let mut unusable = None;
@@ -35,7 +46,8 @@ impl Login {
             let step = match then {
                 Then::ReadBackend => {
                     let message = self.backend_message().await?;
-                    let (same, step) = proof::take(login, message)
+                    let (same, step) = proofs
+                        .take(login, message)
                         .await
                         .map_err(|error| Refusal::BackendViolation(Trouble::new(error)))?;
                     login = same;
