@@ -18,7 +18,6 @@ mod standing;
 mod stream;
 mod tls;
 mod verifier;
-mod version1;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -25,8 +25,11 @@ mod sealed;
 mod seed;
 mod serial;
 mod server;
+mod signatures;
 mod survey;
 mod tend;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trust;
 
 pub use client::{ClientCertificate, ClientIssuer, ClientName, ClientRoots, InvalidClientName};
@@ -43,6 +46,7 @@ pub use sealed::KeyRing;
 pub use seed::scram_seed;
 pub use serial::{InvalidSerial, Serial};
 pub use server::{MAX_RECORD_PLAINTEXT, MinVersion, TlsPolicy, server_config};
+pub use signatures::HandshakeSignatures;
 pub use survey::{Described, Fingerprint, Role, Survey};
 pub use tend::{SharedRenewal, Tended, TendedOrNot};
 pub use trust::{CaNames, ClientCas, ClientTrust, Distrust, Shown, TrustedClient};

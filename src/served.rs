@@ -249,7 +249,7 @@ impl Serving {
                 let sharers = keystore.project(&self.recipe.project).sharers();
                 sharers.unwrap_or_default()
             }
-            LeafSource::Files { .. } => Vec::new(),
+            LeafSource::Files(_) => Vec::new(),
         }
     }
 

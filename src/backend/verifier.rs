@@ -6,22 +6,17 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
-};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::version1;
-use crate::pki::Serial;
+use crate::pki::{HandshakeSignatures, Serial};
 
 /// Checks a backend's certificate and its handshake signature.
 #[derive(Debug)]
 pub(super) struct Verifier {
     proof: Proof,
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: HandshakeSignatures,
 }
 
 /// What is demanded of the certificate.
@@ -85,10 +80,9 @@ impl Roots {
 }
 
 impl Verifier {
-    /// Checks by the process's one cryptographic library.
     pub(super) fn new(proof: Proof) -> Self {
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Self { proof, algorithms }
+        let signatures = HandshakeSignatures::new();
+        Self { proof, signatures }
     }
 
     /// A self-signed leaf that is its own root is how PostgreSQL's documentation begins. A chain
@@ -111,7 +105,7 @@ impl Verifier {
             &roots.anchors,
             intermediates,
             now,
-            self.algorithms.all,
+            self.signatures.of_certificates(),
         )
     }
 }
@@ -142,7 +136,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+        self.signatures.tls12(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -151,15 +145,10 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version1::public_key(leaf) {
-            None => verify_tls13_signature(message, leaf, signature, &self.algorithms),
-            Some(key) => {
-                verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
-            }
-        }
+        self.signatures.tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }

@@ -86,15 +86,14 @@ fn t19_every_cell_of_the_table_holds_with_psycopg() {
     });
 }
 
-/// asyncpg knows no channel binding, as if it were disabled.
-#[test]
-fn t19_every_row_of_the_table_holds_with_asyncpg() {
+/// For a client that knows no channel binding.
+fn rows_hold_with(client: impl Fn() -> Client) {
     at_each_server(|site| {
         let all: Vec<_> = logins()
             .filter(|(_, _, binding, _)| *binding == Binding::Disable)
             .collect();
         let projects = all.iter().map(|(leg, auth, ..)| name(*leg, *auth));
-        let client = Client::python("asyncpg_logins.py").arg(site.gate.port());
+        let client = client().arg(site.gate.port());
         let said = client
             .arg(site.root())
             .arg(PASSWORD)
@@ -104,22 +103,16 @@ fn t19_every_row_of_the_table_holds_with_asyncpg() {
     });
 }
 
+/// asyncpg knows no channel binding, as if it were disabled.
+#[test]
+fn t19_every_row_of_the_table_holds_with_asyncpg() {
+    rows_hold_with(|| Client::python("asyncpg_logins.py"));
+}
+
 /// Debian's pgjdbc, 42.5, knows no channel binding, as if it were disabled.
 #[test]
 fn t19_every_row_of_the_table_holds_with_pgjdbc() {
-    at_each_server(|site| {
-        let all: Vec<_> = logins()
-            .filter(|(_, _, binding, _)| *binding == Binding::Disable)
-            .collect();
-        let projects = all.iter().map(|(leg, auth, ..)| name(*leg, *auth));
-        let client = Client::java("JdbcLogins.java").arg(site.gate.port());
-        let said = client
-            .arg(site.root())
-            .arg(PASSWORD)
-            .args(projects)
-            .prints();
-        assert_outcomes(&said, &all);
-    });
+    rows_hold_with(|| Client::java("JdbcLogins.java"));
 }
 
 /// node-postgres binds if it is told to and can, as libpq does with `prefer`.

@@ -253,16 +253,22 @@ fn working(
     })
 }
 
+/// Has a session cut that works on a statement.
+fn cut_amid_a_statement(backend: &FakeBackend) -> Gate {
+    let gate = Gate::start(&[acme(backend)]);
+    let mut client = gate.connect("acme");
+    client.login(&startup(V3_0, &[(b"user", b"alice")]));
+    client.send(&query("select for ever"));
+    reload(&gate, &Settings::new(&[acme(backend).allow(&["nowhere"])]));
+    is_cut(client);
+    gate
+}
+
 #[test]
 fn t27_a_statement_is_cancelled_before_its_connection_closes_and_the_client_reads_why() {
     let (tell, told) = std::sync::mpsc::channel();
     let backend = working(tell, || ());
-    let gate = Gate::start(&[acme(&backend)]);
-    let mut client = gate.connect("acme");
-    client.login(&startup(V3_0, &[(b"user", b"alice")]));
-    client.send(&query("select for ever"));
-    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
-    is_cut(client);
+    let _gate = cut_amid_a_statement(&backend);
     let told = [(); 2].map(|()| told.recv_timeout(crate::support::PATIENCE).unwrap());
     assert_eq!(told, ["cancelled", "closed"]);
 }
@@ -276,12 +282,7 @@ fn t27_a_cancel_that_the_backend_does_not_take_keeps_no_session_from_its_end() {
     let backend = working(tell, move || {
         held.lock().unwrap().recv().ok();
     });
-    let gate = Gate::start(&[acme(&backend)]);
-    let mut client = gate.connect("acme");
-    client.login(&startup(V3_0, &[(b"user", b"alice")]));
-    client.send(&query("select for ever"));
-    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
-    is_cut(client);
+    let _gate = cut_amid_a_statement(&backend);
     let told = [(); 2].map(|()| told.recv_timeout(crate::support::PATIENCE).unwrap());
     assert_eq!(told, ["cancelled", "closed"]);
     drop(release);

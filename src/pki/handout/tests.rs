@@ -4,39 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tempfile::TempDir;
 
 use super::*;
-use crate::pki::Keystore;
 use crate::pki::certificate::{Facts, verify};
-
-const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-struct Fixture {
-    directory: TempDir,
-    store: ProjectKeystore,
-    now: Timestamp,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
-        Self {
-            store: keystore.project(&"acme".parse().unwrap()),
-            directory,
-            now: Timestamp::now(),
-        }
-    }
-
-    fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.store.file(file)).unwrap()
-    }
-}
-
-fn hosts(texts: &[&str]) -> Vec<Host> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
-}
+use crate::pki::testing::{Fixture, MONTH, hosts};
 
 fn facts(pem: &str) -> Facts {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();

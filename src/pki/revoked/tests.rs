@@ -5,36 +5,13 @@ use jiff::SignedDuration;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use tempfile::TempDir;
 
 use super::*;
 use crate::pki::server::provider;
-use crate::pki::{ClientName, Handout, Keystore, Step};
-
-const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-struct Fixture {
-    _directory: TempDir,
-    store: ProjectKeystore,
-    now: Timestamp,
-}
+use crate::pki::testing::{Fixture, MONTH};
+use crate::pki::{ClientName, Handout, Step};
 
 impl Fixture {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
-        Self {
-            store: keystore.project(&"acme".parse().unwrap()),
-            _directory: directory,
-            now: Timestamp::now(),
-        }
-    }
-
-    fn issue(&self, name: &str) -> Handout {
-        let name: ClientName = name.parse().unwrap();
-        self.store.issue_to_client(&name, MONTH, self.now).unwrap()
-    }
-
     /// Whether the gate would let a client in by this certificate.
     fn admits(&self, handout: &Handout) -> bool {
         let roots = self.store.client_roots(self.now).unwrap();

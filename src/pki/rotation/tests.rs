@@ -1,38 +1,22 @@
-use std::fs;
-
 use rustls::pki_types::CertificateDer;
-use tempfile::TempDir;
 
 use super::*;
-use crate::address::Host;
+use crate::pki::Identity;
 use crate::pki::certificate::verify;
-use crate::pki::{Identity, Keystore};
+use crate::pki::testing::{Fixture, hosts};
 
 mod crashes;
 
-struct Fixture {
-    _directory: TempDir,
-    store: ProjectKeystore,
-    now: Timestamp,
+/// A project that has its leaf.
+fn with_leaf() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.leaf();
+    fixture
 }
 
 impl Fixture {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        let keystore = Keystore::open(directory.path().join("certs")).unwrap();
-        let store = keystore.project(&"acme".parse().unwrap());
-        let now = Timestamp::now();
-        let fixture = Self {
-            _directory: directory,
-            store,
-            now,
-        };
-        fixture.leaf();
-        fixture
-    }
-
     fn leaf(&self) -> Identity {
-        let hosts: [Host; 1] = ["db.example.com".parse().unwrap()];
+        let hosts = hosts(&["db.example.com"]);
         self.store.load_or_create(&hosts, self.now).unwrap()
     }
 
@@ -49,21 +33,11 @@ impl Fixture {
         let trusts = |root: &CertificateDer<'_>| verify(&leaf.chain()[..1], root, self.now).is_ok();
         bundle.iter().any(trusts)
     }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.store.folder()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != ".lock")
-            .collect();
-        names.sort();
-        names
-    }
 }
 
 #[test]
 fn whoever_holds_the_announced_bundle_trusts_the_leaf_at_every_step() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     let first = fixture.bundle();
     assert_eq!(fixture.step(Step::Announce), Stage::Announced);
     let announced = fixture.bundle();
@@ -86,7 +60,7 @@ fn whoever_holds_the_announced_bundle_trusts_the_leaf_at_every_step() {
 
 #[test]
 fn every_step_but_the_last_can_be_taken_back_and_taken_again() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     let first = fixture.bundle();
     fixture.step(Step::Announce);
     assert_eq!(fixture.step(Step::Undo), Stage::Settled);
@@ -114,7 +88,7 @@ fn every_step_but_the_last_can_be_taken_back_and_taken_again() {
 
 #[test]
 fn a_step_that_is_taken_already_changes_nothing() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     for step in [Step::Announce, Step::Switch, Step::Retire] {
         fixture.step(step);
         let (bundle, leaf) = (fixture.bundle(), fixture.leaf().leaf_der().clone());
@@ -126,7 +100,7 @@ fn a_step_that_is_taken_already_changes_nothing() {
 
 #[test]
 fn a_step_that_cannot_be_taken_from_here_says_which_comes_first() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     let refusal = |step| {
         fixture
             .store
@@ -143,7 +117,7 @@ fn a_step_that_cannot_be_taken_from_here_says_which_comes_first() {
 
 #[test]
 fn the_two_cas_of_a_project_have_two_names() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     fixture.step(Step::Announce);
     let subjects: Vec<_> = fixture
         .bundle()
@@ -156,7 +130,7 @@ fn the_two_cas_of_a_project_have_two_names() {
 
 #[test]
 fn certificates_of_clients_by_either_ca_are_trusted_until_the_old_one_is_retired() {
-    let fixture = Fixture::new();
+    let fixture = with_leaf();
     let old = fixture.bundle()[0].clone();
     let roots = || {
         fixture

@@ -1,21 +1,14 @@
 //! [`Asking`]: the half of client authentication that TLS has to do itself.
 
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
-};
-use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
 };
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
 
 use super::CaNames;
-use crate::pki::server::provider;
+use crate::pki::HandshakeSignatures;
 
 /// The most certificates that a client may show: its own, and those up to the CA.
 const MOST_CERTIFICATES: usize = 10;
@@ -28,7 +21,7 @@ const MOST_BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(in crate::pki) struct Asking {
     hints: Vec<DistinguishedName>,
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: HandshakeSignatures,
 }
 
 impl Asking {
@@ -37,7 +30,7 @@ impl Asking {
         let CaNames(names) = names;
         Self {
             hints: names.iter().map(|name| name.to_vec().into()).collect(),
-            algorithms: provider().signature_verification_algorithms,
+            signatures: HandshakeSignatures::new(),
         }
     }
 }
@@ -73,7 +66,7 @@ impl ClientCertVerifier for Asking {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+        self.signatures.tls12(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -82,23 +75,10 @@ impl ClientCertVerifier for Asking {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version1_key(leaf) {
-            None => verify_tls13_signature(message, leaf, signature, &self.algorithms),
-            Some(key) => {
-                verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
-            }
-        }
+        self.signatures.tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
-}
-
-/// The key of a certificate of X.509 version 1, which webpki doesn't read. It is never trusted, but
-/// whoever made it with `openssl x509 -req` is to read why.
-fn version1_key(leaf: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let key = certificate.public_key().raw;
-    (certificate.version() == X509Version::V1).then(|| key.to_vec().into())
 }

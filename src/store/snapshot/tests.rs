@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::address::HostName;
 use crate::pki::{Keystore, Step};
+use crate::project::Auth;
 
 fn builder(directory: &Path, metrics: &Metrics) -> Builder {
     let keystore = Keystore::open(directory.join("certs")).unwrap();

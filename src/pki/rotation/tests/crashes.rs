@@ -1,9 +1,8 @@
 //! A crash after each of the writes of each step.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
-
-use jiff::SignedDuration;
 
 use super::*;
 use crate::pki::certificate::Facts;
@@ -95,11 +94,8 @@ struct Steps {
 
 impl Steps {
     fn of(case: &Case) -> Self {
-        let fixture = Fixture::new();
-        let alice = "alice".parse().unwrap();
-        let life = SignedDuration::from_hours(24);
-        let issued = fixture.store.issue_to_client(&alice, life, fixture.now);
-        issued.unwrap();
+        let fixture = with_leaf();
+        fixture.issue("alice");
         for step in case.before {
             fixture.step(*step);
         }
