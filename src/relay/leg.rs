@@ -17,7 +17,8 @@ pub type ClientStream = TlsStream<ServerSide>;
 pub(super) struct ClientLeg(ClientStream);
 
 impl ClientLeg {
-    pub(super) const fn new(stream: ClientStream) -> Self {
+    pub(super) fn new(mut stream: ClientStream) -> Self {
+        stream.expects_no_secrets();
         Self(stream)
     }
 

@@ -2,6 +2,8 @@
 
 use std::env::{self, VarError};
 
+use zeroize::Zeroizing;
+
 use crate::config::Config;
 use crate::pki::{KeyRing, Keystore, PkiError};
 
@@ -25,10 +27,10 @@ pub fn open(config: &Config) -> Result<Keystore, PkiError> {
 pub fn ring(config: &Config) -> Result<Option<KeyRing>, PkiError> {
     let file = config.encryption_key_file.as_deref();
     let text = match env::var(VARIABLE) {
-        Ok(text) => Some(text),
+        Ok(text) => Some(Zeroizing::new(text)),
         Err(VarError::NotPresent) => None,
         // Not text, so no key; it is reported as that.
-        Err(VarError::NotUnicode(_)) => Some(String::new()),
+        Err(VarError::NotUnicode(_)) => Some(Zeroizing::default()),
     };
     match (file, text) {
         (None, None) => Ok(None),

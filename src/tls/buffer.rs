@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::mem;
 
+use zeroize::Zeroize as _;
+
 /// The most plaintext in bytes that is moved at once: eight TLS records of 8 KiB, and what
 /// measured best.
 pub(crate) const SIZE: usize = 64 * 1024;
@@ -72,6 +74,16 @@ impl Queue {
         buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Wipes the oldest bytes and forgets them: the buffer is the next one's as it is.
+    pub(super) fn wipe(&mut self, count: usize) {
+        let end = self.end.min(self.start.saturating_add(count));
+        let buffer = self.buffer.as_deref_mut();
+        if let Some(bytes) = buffer.and_then(|buffer| buffer.get_mut(self.start..end)) {
+            bytes.zeroize();
+        }
+        self.consume(count);
+    }
+
     /// Forgets the oldest bytes.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start.saturating_add(count));
@@ -131,6 +143,8 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
+        // Nobody took them: they may be of a login that ended early.
+        self.wipe(usize::MAX);
         self.buffer.take().into_iter().for_each(give_back);
     }
 }

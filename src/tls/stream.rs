@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use zeroize::Zeroize as _;
 
 use super::buffer::{self, Queue};
 use super::unbuffered::{self, ClientSide, Outlook, ServerSide, Side};
@@ -22,7 +23,7 @@ use super::unbuffered::{self, ClientSide, Outlook, ServerSide, Side};
 pub struct TlsStream<S> {
     socket: TcpStream,
     side: S,
-    /// None while nothing is on its way, and both ends are open.
+    /// None while nothing is on its way, both ends are open, and no secret is expected.
     transit: Option<Box<Transit>>,
 }
 
@@ -37,13 +38,15 @@ struct Transit {
     ciphertext: Queue,
     incoming: Incoming,
     sent_close_notify: bool,
+    /// Whether what was decrypted is wiped once it is taken: while it may be a password.
+    wipes: bool,
 }
 
 impl Transit {
     /// Whether there is nothing to be kept.
     const fn is_over(&self) -> bool {
         let is_open = matches!(self.incoming, Incoming::Open) && !self.sent_close_notify;
-        is_open && !self.has_bytes()
+        is_open && !self.wipes && !self.has_bytes()
     }
 
     const fn has_bytes(&self) -> bool {
@@ -73,7 +76,11 @@ impl TlsStream<ServerSide> {
         received: Vec<u8>,
     ) -> Result<Self, Failure> {
         match ServerSide::new(config) {
-            Ok(side) => Ok(Self::new(socket, side).taking_up(received)),
+            Ok(side) => {
+                let mut stream = Self::new(socket, side).taking_up(received);
+                stream.transit.get_or_insert_default().wipes = true;
+                Ok(stream)
+            }
             Err(error) => Err((violation(error), socket)),
         }
     }
@@ -103,6 +110,15 @@ impl<S: Side> TlsStream<S> {
             socket,
             side,
             transit: None,
+        }
+    }
+
+    /// Says that no more secrets come, now that the login is over. Until then, what a client has sent
+    /// is wiped from every buffer once it is taken.
+    pub(crate) fn expects_no_secrets(&mut self) {
+        if let Some(transit) = &mut self.transit {
+            transit.wipes = false;
+            self.settle();
         }
     }
 
@@ -192,7 +208,11 @@ impl<S: Side> TlsStream<S> {
     /// Marks bytes that [`Self::poll_plaintext`] lent as taken.
     pub(crate) fn consume_plaintext(&mut self, count: usize) {
         if let Some(transit) = &mut self.transit {
-            transit.plaintext.consume(count);
+            if transit.wipes {
+                transit.plaintext.wipe(count);
+            } else {
+                transit.plaintext.consume(count);
+            }
             self.settle();
         }
     }
@@ -264,6 +284,10 @@ impl<S: Side> TlsStream<S> {
             held.copy_from_slice(held_before);
             if let Some(received) = buffer.get_mut(..before + count) {
                 self.decrypt(received);
+                // It was decrypted in its place.
+                if self.transit.as_ref().is_some_and(|transit| transit.wipes) {
+                    received.zeroize();
+                }
             }
             Poll::Ready(Ok(()))
         })

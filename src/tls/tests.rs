@@ -108,8 +108,16 @@ async fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> TlsStream<Serve
     hello.answer(config).finish().await.unwrap()
 }
 
-/// Both of our own sides.
-async fn pair((server, client): Configs) -> (TlsStream<ClientSide>, TlsStream<ServerSide>) {
+/// Both of our own sides, after the login.
+async fn pair(configs: Configs) -> (TlsStream<ClientSide>, TlsStream<ServerSide>) {
+    let (client, mut server) = pair_before_login(configs).await;
+    server.expects_no_secrets();
+    (client, server)
+}
+
+async fn pair_before_login(
+    (server, client): Configs,
+) -> (TlsStream<ClientSide>, TlsStream<ServerSide>) {
     let (near, far) = tcp_pair().await;
     let client = TlsStream::connect(near, client, name());
     let (client, server) = tokio::join!(client, accept(far, server));
@@ -331,4 +339,40 @@ async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
     // 512 records, and a KeyUpdate for every 64.
     assert_eq!(count.unwrap(), sent.len());
     assert!(received == sent);
+}
+
+/// The buffers that this thread keeps, and whether any of them holds `bytes`.
+fn is_kept_anywhere(bytes: &[u8]) -> bool {
+    // More than are kept: all of them are lent at once.
+    fn look(bytes: &[u8], depth: usize) -> bool {
+        depth > 0
+            && super::buffer::lend(|buffer| {
+                buffer.windows(bytes.len()).any(|part| part == bytes) || look(bytes, depth - 1)
+            })
+    }
+    look(bytes, 8)
+}
+
+/// A buffer is lent to whichever session comes next.
+#[tokio::test]
+async fn t34_what_a_client_says_in_its_login_stays_in_no_buffer_however_the_login_ends() {
+    const SECRET: &[u8] = b"correct horse battery staple";
+    let (mut client, mut server) = pair_before_login(configs(tls13())).await;
+    for _ in 0..2 {
+        client.write_all(SECRET).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    let mut read = [0; SECRET.len()];
+    server.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, SECRET);
+    // The second one is here, and nobody takes it.
+    assert_eq!(server.fill_buf().await.unwrap(), SECRET);
+    drop(server);
+    assert!(!is_kept_anywhere(SECRET));
+    // Afterwards nothing is wiped, so that this test would see it.
+    let (mut client, mut server) = pair(configs(tls13())).await;
+    client.write_all(SECRET).await.unwrap();
+    client.flush().await.unwrap();
+    server.read_exact(&mut read).await.unwrap();
+    assert!(is_kept_anywhere(SECRET));
 }
