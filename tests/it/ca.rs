@@ -1,12 +1,13 @@
 //! A project's CA over its whole life: rotated, revoking, sealed, shared; with a gate that runs and
 //! without one.
 
+mod keys;
+mod load;
+mod renewal;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Instant;
 
 use crate::support::PATIENCE;
@@ -82,77 +83,6 @@ fn a_rotation_is_in_force_within_a_second_and_drops_no_connection() {
     gate.ca_done(&["rotate", "acme", "--retire"]);
     assert!(is_trusted_with(&gate, &announced) && is_trusted_with(&gate, &bundle));
     live.is_alive();
-}
-
-/// Logs in again and again, as somebody who has the announced bundle, and tells of every login.
-fn keep_logging_in(conninfo: &str, over: &AtomicBool, told: &Sender<String>) {
-    while !over.load(Ordering::Relaxed) {
-        let ran = Client::psql(conninfo).args(["-c", "select 1"]).run();
-        let said = if ran.succeeded {
-            String::new()
-        } else {
-            ran.stderr
-        };
-        if told.send(said).is_err() {
-            return;
-        }
-    }
-}
-
-/// Waits for some logins that begin from now on.
-#[track_caller]
-fn logins(told: &Receiver<String>, failures: &mut Vec<String>, all: &AtomicUsize) {
-    let mut count = 0;
-    // Those that were told before now, and the one that is under way.
-    for said in told.try_iter() {
-        failures.extend(Some(said).filter(|said| !said.is_empty()));
-    }
-    while count < 4 {
-        let said = told.recv_timeout(PATIENCE).unwrap();
-        failures.extend(Some(said).filter(|said| !said.is_empty()));
-        count += 1;
-    }
-    all.fetch_add(count, Ordering::Relaxed);
-}
-
-#[test]
-fn through_a_rotation_a_renewal_and_a_revocation_under_load_verify_full_is_never_refused() {
-    let server = Server::System.plain();
-    let backend = format!("postgres://127.0.0.1:{}", server.port());
-    let gate = Gate::start(&[Project::new("acme", &backend)]);
-    gate.ca_done(&["rotate", "acme", "--announce"]);
-    let bundle = gate.directory().join("handed-out.crt");
-    fs::copy(gate.file("acme", "ca.crt"), &bundle).unwrap();
-    let ours = conninfo(&gate, "acme").replace(
-        &gate.file("acme", "ca.crt").display().to_string(),
-        &bundle.display().to_string(),
-    );
-    let (over, all, mut failures) = (AtomicBool::new(false), AtomicUsize::new(0), Vec::new());
-    let (tell, told) = channel();
-    let issued = gate.ca_done(&["issue", "acme", "--client", "bob"]);
-    let serial = issued.split("serial number ").nth(1).unwrap();
-    let serial = serial.lines().next().unwrap();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            let (tell, ours, over) = (tell.clone(), &ours, &over);
-            scope.spawn(move || keep_logging_in(ours, over, &tell));
-        }
-        logins(&told, &mut failures, &all);
-        for change in [
-            &["rotate", "acme", "--switch"][..],
-            &["renew", "acme"],
-            &["rotate", "acme", "--undo"],
-            &["rotate", "acme", "--switch"],
-            &["revoke", "acme", serial],
-            &["rotate", "acme", "--retire"],
-        ] {
-            gate.ca_done(change);
-            logins(&told, &mut failures, &all);
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    assert!(failures.is_empty(), "{failures:?}");
-    assert!(all.into_inner() >= 28);
 }
 
 #[test]

@@ -29,3 +29,4 @@ mod revocation;
 mod rules;
 mod standing;
 mod support;
+mod tcp;

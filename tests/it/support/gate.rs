@@ -378,6 +378,21 @@ pub(crate) fn ca(directory: &Path, arguments: &[&str]) -> Ran {
     ran(portcullis("ca", directory, arguments))
 }
 
+/// Runs `portcullis check` on `settings` in a directory.
+pub(crate) fn check(directory: &Path, settings: &Settings) -> Ran {
+    fs::write(directory.join("proxy.toml"), settings.to_toml()).unwrap();
+    ran(portcullis("check", directory, &["--quiet"]))
+}
+
+/// Runs a gate that is not to start, to its end.
+pub(crate) fn run(directory: &Path, settings: &Settings) -> Ran {
+    fs::write(directory.join("proxy.toml"), settings.to_toml()).unwrap();
+    let mut command = portcullis("run", directory, &[]);
+    command.env_remove("RUST_LOG");
+    command.envs(settings.env.iter().map(|(name, value)| (name, value)));
+    ran(command)
+}
+
 fn portcullis(family: &str, directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.arg(family).args(arguments).current_dir(directory);

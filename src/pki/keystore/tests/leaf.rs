@@ -45,6 +45,26 @@ fn a_leaf_is_renewed_when_two_thirds_of_its_life_are_over_and_not_before() {
 }
 
 #[test]
+fn projects_whose_leaves_are_as_old_as_each_other_are_renewed_one_by_one() {
+    let fixture = Fixture::new();
+    let leaf = Facts::read(fixture.load().unwrap().leaf_der()).unwrap();
+    let keystore = Keystore::open(fixture.directory.path().join("certs")).unwrap();
+    let due: BTreeSet<_> = (0..200)
+        .map(|number| {
+            let project = keystore.project(&format!("project-{number}").parse().unwrap());
+            project.renew_at(&leaf)
+        })
+        .collect();
+    // Of 256 moments: some have two projects, and hardly any three.
+    assert!(due.len() > 100, "{}", due.len());
+    let life = leaf.not_before.duration_until(leaf.not_after);
+    let (first, last) = (*due.first().unwrap(), *due.last().unwrap());
+    assert!(first.duration_until(last) > life / 20 * 9 / 10);
+    let two_thirds = leaf.not_before + life / 3 * 2;
+    assert!(last <= two_thirds && first >= two_thirds - life / 20);
+}
+
+#[test]
 fn a_leaf_never_outlives_its_ca() {
     let mut fixture = Fixture::new();
     fixture.load().unwrap();
