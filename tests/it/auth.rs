@@ -5,6 +5,7 @@ mod binding;
 mod cells;
 mod certificate;
 mod hostile;
+mod middle;
 mod peers;
 mod query;
 mod site;
@@ -20,9 +21,11 @@ use tokio_postgres::config::ChannelBinding;
 
 use crate::support::PATIENCE;
 use crate::support::authority::Authority;
+use crate::support::client_ca::Showing;
 use crate::support::clients::Client;
 use crate::support::gate::{Gate, Project, Settings, directory_of, text};
 use crate::support::postgres::{PASSWORD, Server};
+use crate::support::raw::TlsClient;
 use crate::support::tokio_tls::Rustls;
 use cells::{Auth, Binding, Leg, Outcome};
 use site::{Site, logins, name, pairs, scram_in_front_of, socket, userlist};
@@ -41,6 +44,16 @@ fn at_each_server_plain(test: impl Fn(&Cluster)) {
     }
 }
 
+/// Whether a client reads what to do where passthrough can't bind SCRAM.
+fn names_the_ways_out(said: &str) -> bool {
+    let ways = [
+        "auth = \"scram\"",
+        "own server.crt and server.key",
+        "Unix socket",
+    ];
+    ways.iter().all(|way| said.contains(way))
+}
+
 /// That each line of `said` is what comes of the login that it stands for.
 #[track_caller]
 fn assert_outcomes(said: &str, logins: &[(Leg, Auth, Binding, Outcome)]) {
@@ -49,7 +62,7 @@ fn assert_outcomes(said: &str, logins: &[(Leg, Auth, Binding, Outcome)]) {
         match login.3 {
             Outcome::Works => assert_eq!(line, "ok", "{login:?}"),
             Outcome::Fails(text) => assert!(line.contains(text), "{login:?}: {line}"),
-            Outcome::NoConfiguration => unreachable!(),
+            Outcome::NoConfiguration(_) => unreachable!(),
         }
     }
 }
@@ -59,15 +72,18 @@ fn t19_every_cell_of_the_table_holds_with_psql() {
     at_each_server(|site| {
         for (leg, auth, binding, outcome) in logins() {
             let binding = format!("channel_binding={}", binding.word());
-            let psql = Client::psql(&site.conninfo(name(leg, auth), &binding));
+            let psql = Client::psql(&site.conninfo(leg, auth, &binding));
             let psql = psql.args(["-c", "select current_user"]);
             match outcome {
                 Outcome::Works => assert_eq!(psql.prints(), "alice", "{leg:?} {auth:?} {binding}"),
                 Outcome::Fails(text) => {
                     let said = psql.fails();
                     assert!(said.contains(text), "{leg:?} {auth:?} {binding}: {said}");
+                    if (leg, auth) == (Leg::OtherLeaf, Auth::Passthrough) {
+                        assert!(names_the_ways_out(&said), "{said}");
+                    }
                 }
-                Outcome::NoConfiguration => unreachable!(),
+                Outcome::NoConfiguration(_) => unreachable!(),
             }
         }
     });
@@ -79,15 +95,15 @@ fn t19_every_cell_of_the_table_holds_with_psycopg() {
         let all: Vec<_> = logins().collect();
         let conninfos = all.iter().map(|(leg, auth, binding, _)| {
             let binding = format!("channel_binding={}", binding.word());
-            site.conninfo(name(*leg, *auth), &binding)
+            site.conninfo(*leg, *auth, &binding)
         });
         let said = Client::python("psycopg_logins.py").args(conninfos).prints();
         assert_outcomes(&said, &all);
     });
 }
 
-/// For a client that knows no channel binding.
-fn rows_hold_with(client: impl Fn() -> Client) {
+/// For a client that knows no channel binding, and takes its key in the file `key`.
+fn rows_hold_with(key: &str, client: impl Fn() -> Client) {
     at_each_server(|site| {
         let all: Vec<_> = logins()
             .filter(|(_, _, binding, _)| *binding == Binding::Disable)
@@ -95,7 +111,7 @@ fn rows_hold_with(client: impl Fn() -> Client) {
         let projects = all.iter().map(|(leg, auth, ..)| name(*leg, *auth));
         let client = client().arg(site.gate.port());
         let said = client
-            .arg(site.root())
+            .args([site.root(), site.file("alice.crt"), site.file(key)])
             .arg(PASSWORD)
             .args(projects)
             .prints();
@@ -106,13 +122,13 @@ fn rows_hold_with(client: impl Fn() -> Client) {
 /// asyncpg knows no channel binding, as if it were disabled.
 #[test]
 fn t19_every_row_of_the_table_holds_with_asyncpg() {
-    rows_hold_with(|| Client::python("asyncpg_logins.py"));
+    rows_hold_with("alice.key", || Client::python("asyncpg_logins.py"));
 }
 
 /// Debian's pgjdbc, 42.5, knows no channel binding, as if it were disabled.
 #[test]
 fn t19_every_row_of_the_table_holds_with_pgjdbc() {
-    rows_hold_with(|| Client::java("JdbcLogins.java"));
+    rows_hold_with("alice.pk8", || Client::java("JdbcLogins.java"));
 }
 
 /// node-postgres binds if it is told to and can, as libpq does with `prefer`.
@@ -127,7 +143,7 @@ fn t19_every_row_of_the_table_holds_with_node_postgres() {
             .map(|(leg, auth, binding, _)| format!("{}/{}", name(*leg, *auth), binding.word()));
         let client = Client::node("node_logins.cjs").arg(site.gate.port());
         let said = client
-            .arg(site.root())
+            .args([site.root(), site.file("alice.crt"), site.file("alice.key")])
             .arg(PASSWORD)
             .args(projects)
             .prints();
@@ -139,42 +155,68 @@ fn t19_every_row_of_the_table_holds_with_node_postgres() {
 fn t19_every_cell_of_the_table_holds_with_tokio_postgres() {
     at_each_server(|site| {
         for (leg, auth, binding, outcome) in logins() {
-            let project = name(leg, auth);
-            let conninfo = format!(
-                "host={project}.acme.localhost hostaddr=127.0.0.1 port={} user=alice dbname=app \
-                 sslmode=require",
-                site.gate.port()
-            );
-            let mut config: tokio_postgres::Config = conninfo.parse().unwrap();
-            config.password(PASSWORD).channel_binding(match binding {
-                Binding::Disable => ChannelBinding::Disable,
-                Binding::Prefer => ChannelBinding::Prefer,
-                Binding::Require => ChannelBinding::Require,
-            });
-            let tls = crate::support::raw::TlsClient::new(&site.root(), "acme.localhost");
-            let connect = config.connect(Rustls(tls.config.clone()));
-            let result = Runtime::new().unwrap().block_on(connect).map(drop);
-            let is_in = outcome == Outcome::Works;
-            assert_eq!(
-                result.is_ok(),
-                is_in,
-                "{leg:?} {auth:?} {binding:?}: {result:?}"
-            );
+            let said = with_tokio_postgres(site, (leg, auth, binding));
+            match outcome.with_tokio_postgres() {
+                Outcome::Works => assert_eq!(said, "ok", "{leg:?} {auth:?} {binding:?}"),
+                Outcome::Fails(text) => {
+                    assert!(said.contains(text), "{leg:?} {auth:?} {binding:?}: {said}");
+                }
+                Outcome::NoConfiguration(_) => unreachable!(),
+            }
         }
     });
+}
+
+/// "ok", or why it says that it can't log in.
+fn with_tokio_postgres(site: &Site, (leg, auth, binding): (Leg, Auth, Binding)) -> String {
+    let project = name(leg, auth);
+    let conninfo = format!(
+        "host={project}.acme.localhost hostaddr=127.0.0.1 port={} user=alice dbname={} \
+         sslmode=require",
+        site.gate.port(),
+        auth.database()
+    );
+    let mut config: tokio_postgres::Config = conninfo.parse().unwrap();
+    config.password(PASSWORD).channel_binding(match binding {
+        Binding::Disable => ChannelBinding::Disable,
+        Binding::Prefer => ChannelBinding::Prefer,
+        Binding::Require => ChannelBinding::Require,
+    });
+    let tls = TlsClient::new(&site.root(), "acme.localhost").showing(Showing::leaf(&site.alice));
+    let connect = config.connect(Rustls(tls.config));
+    match Runtime::new().unwrap().block_on(connect) {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => error.into_source().unwrap().to_string(),
+    }
+}
+
+#[test]
+fn what_the_table_says_cant_be_configured_is_refused_in_its_words() {
+    let mut refused = 0;
+    for leg in cells::LEGS {
+        for auth in cells::AUTHS {
+            let Outcome::NoConfiguration(text) = cells::outcome(leg, auth, Binding::Prefer) else {
+                continue;
+            };
+            let said = site::checked(leg, auth);
+            assert!(said.contains(text), "{leg:?} {auth:?}: {said}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 3);
 }
 
 #[test]
 fn t34_no_login_of_any_mode_leaves_a_secret_in_the_log_at_any_level() {
     let site = Site::of(Server::System);
     for (leg, auth) in pairs() {
-        let conninfo = site.conninfo(name(leg, auth), "channel_binding=disable");
+        let conninfo = site.conninfo(leg, auth, "channel_binding=disable");
         for password in [PASSWORD, "wrong-w3k9"] {
             let psql = Client::psql(&conninfo).env("PGPASSWORD", password);
             let ran = psql.args(["-c", "select 1"]).run();
             assert_eq!(
                 ran.succeeded,
-                password == PASSWORD,
+                password == PASSWORD || auth == Auth::Certificate,
                 "{leg:?} {auth:?}: {ran}"
             );
         }

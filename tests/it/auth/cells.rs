@@ -20,6 +20,7 @@ pub(super) enum Auth {
     /// `"scram"` with `auth_query`.
     Query,
     Password,
+    Certificate,
 }
 
 /// The client's `channel_binding`.
@@ -37,12 +38,18 @@ pub(super) enum Outcome {
     Works,
     /// The client reads this.
     Fails(&'static str),
-    /// The configuration is refused.
-    NoConfiguration,
+    /// The configuration is refused, with this.
+    NoConfiguration(&'static str),
 }
 
 pub(super) const LEGS: [Leg; 4] = [Leg::Plaintext, Leg::Socket, Leg::SharedLeaf, Leg::OtherLeaf];
-pub(super) const AUTHS: [Auth; 4] = [Auth::Passthrough, Auth::Scram, Auth::Query, Auth::Password];
+pub(super) const AUTHS: [Auth; 5] = [
+    Auth::Passthrough,
+    Auth::Scram,
+    Auth::Query,
+    Auth::Password,
+    Auth::Certificate,
+];
 pub(super) const BINDINGS: [Binding; 3] = [Binding::Disable, Binding::Prefer, Binding::Require];
 
 /// libpq's, when the list of mechanisms has no PLUS.
@@ -54,13 +61,24 @@ const NOT_SUPPORTED: &str =
 /// The gate's.
 const OTHER_CERTIFICATE: &str = "SCRAM can't be bound to this TLS connection: the database server \
                                  has another certificate than the gate";
+/// libpq's, when it is asked for no proof.
+const NOT_BOUND: &str =
+    "channel binding required, but server authenticated client without channel binding";
+/// tokio-postgres's, in place of each of libpq's.
+const NOT_USED: &str = "server did not use channel binding";
+/// The configuration's.
+const UNVERIFIED: &str = "auth = \"certificate\" needs TLS to the server, verified";
 /// The configuration's.
 const IN_CLEAR: &str = "auth = \"password\" would carry passwords over TCP without TLS";
 
-/// What comes of a login by SCRAM with libpq.
+/// What comes of a login with libpq.
 pub(super) const fn outcome(leg: Leg, auth: Auth, binding: Binding) -> Outcome {
     match (auth, leg, binding) {
-        (Auth::Password, Leg::Plaintext, _) => Outcome::NoConfiguration,
+        (Auth::Password, Leg::Plaintext, _) => Outcome::NoConfiguration(IN_CLEAR),
+        (Auth::Certificate, Leg::Plaintext | Leg::Socket, _) => {
+            Outcome::NoConfiguration(UNVERIFIED)
+        }
+        (Auth::Certificate, _, Binding::Require) => Outcome::Fails(NOT_BOUND),
         (Auth::Password, _, Binding::Require) => Outcome::Fails(NOT_SUPPORTED),
         (Auth::Passthrough, Leg::Plaintext | Leg::Socket, Binding::Require) => {
             Outcome::Fails(NOT_OFFERED)
@@ -68,11 +86,21 @@ pub(super) const fn outcome(leg: Leg, auth: Auth, binding: Binding) -> Outcome {
         (Auth::Passthrough, Leg::OtherLeaf, Binding::Prefer | Binding::Require) => {
             Outcome::Fails(OTHER_CERTIFICATE)
         }
-        (Auth::Password, _, Binding::Disable | Binding::Prefer)
+        (Auth::Password | Auth::Certificate, _, Binding::Disable | Binding::Prefer)
         | (Auth::Passthrough, Leg::OtherLeaf, Binding::Disable)
         | (Auth::Passthrough, Leg::Plaintext | Leg::Socket, Binding::Disable | Binding::Prefer)
         | (Auth::Passthrough, Leg::SharedLeaf, _)
         | (Auth::Scram | Auth::Query, _, _) => Outcome::Works,
+    }
+}
+
+impl Outcome {
+    /// The same where the client is tokio-postgres: what a client itself objects to is in its own words.
+    pub(super) fn with_tokio_postgres(self) -> Self {
+        match self {
+            Self::Fails(NOT_OFFERED | NOT_SUPPORTED | NOT_BOUND) => Self::Fails(NOT_USED),
+            Self::Works | Self::Fails(_) | Self::NoConfiguration(_) => self,
+        }
     }
 }
 
@@ -102,6 +130,7 @@ impl Auth {
             Self::Passthrough => "passthrough",
             Self::Scram | Self::Query => "scram",
             Self::Password => "password",
+            Self::Certificate => "certificate",
         }
     }
 
@@ -109,7 +138,16 @@ impl Auth {
     pub(super) const fn slug(self) -> &'static str {
         match self {
             Self::Query => "query",
-            Self::Passthrough | Self::Scram | Self::Password => self.word(),
+            Self::Passthrough | Self::Scram | Self::Password | Self::Certificate => self.word(),
+        }
+    }
+
+    /// The database whose line in pg_hba.conf asks for what this mode has. The clients' scripts know
+    /// it by the project's name.
+    pub(super) const fn database(self) -> &'static str {
+        match self {
+            Self::Certificate => "certified",
+            Self::Passthrough | Self::Scram | Self::Query | Self::Password => "app",
         }
     }
 
@@ -119,6 +157,7 @@ impl Auth {
             Self::Scram => "`\"scram\"`, `verifiers`",
             Self::Query => "`\"scram\"`, `auth_query`",
             Self::Password => "`\"password\"`",
+            Self::Certificate => "`\"certificate\"`",
         }
     }
 }
@@ -135,7 +174,14 @@ impl Binding {
 
 /// The list as the documentation shows it.
 fn table() -> String {
-    let notes = [NOT_OFFERED, NOT_SUPPORTED, OTHER_CERTIFICATE, IN_CLEAR];
+    let notes = [
+        NOT_OFFERED,
+        NOT_SUPPORTED,
+        OTHER_CERTIFICATE,
+        IN_CLEAR,
+        NOT_BOUND,
+        UNVERIFIED,
+    ];
     let note = |text| notes.iter().position(|note| *note == text).unwrap() + 1;
     let mut table = "| leg to the backend | `auth` | `disable` | `prefer` | `require` |\n\
                      |---|---|---|---|---|\n"
@@ -145,7 +191,7 @@ fn table() -> String {
             let cells = BINDINGS.map(|binding| match outcome(leg, auth, binding) {
                 Outcome::Works => "works".to_owned(),
                 Outcome::Fails(text) => format!("fails ({})", note(text)),
-                Outcome::NoConfiguration => format!("not configurable ({})", note(IN_CLEAR)),
+                Outcome::NoConfiguration(text) => format!("not configurable ({})", note(text)),
             });
             let (leg, auth) = (leg.shown(), auth.shown());
             writeln!(table, "| {leg} | {auth} | {} |", cells.join(" | ")).unwrap();

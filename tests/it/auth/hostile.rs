@@ -1,25 +1,11 @@
-//! Peers that mean ill: somebody in the middle, hostile clients, hostile backends (T19, T20).
+//! Peers that mean ill: hostile clients, hostile backends (T19, T20).
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ServerConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
-
-use super::site::scram_in_front_of;
-use crate::support::authority::Authority;
 use crate::support::clients::{Client, conninfo};
 use crate::support::fake_backend::{FakeBackend, Peer};
 use crate::support::gate::{Gate, Project, Settings, directory_of};
 use crate::support::message::{
-    Fields, Message, V3_0, authentication_ok, message, ssl_request, startup, welcome,
+    Fields, Message, V3_0, authentication_ok, message, startup, welcome,
 };
-use crate::support::postgres::{PASSWORD, Server};
 use crate::support::raw::Secured;
 
 /// PostgreSQL's verifier of `PASSWORD`'s like: any genuine one will do where no proof is to succeed.
@@ -331,75 +317,4 @@ fn t20_a_backend_that_asks_for_a_password_is_told_to_nobody_with_scram() {
         let said = psql_says(&backend);
         assert!(said.contains(words) && said.contains("FATAL"), "{said}");
     }
-}
-
-/// Ends TLS with a certificate of its own, and carries what is inside to the gate.
-async fn in_the_middle(mut client: TcpStream, gate: SocketAddr, tls: (ServerConfig, ClientConfig)) {
-    client.read_exact(&mut [0; 8]).await.unwrap();
-    client.write_all(b"S").await.unwrap();
-    let mut client = TlsAcceptor::from(Arc::new(tls.0))
-        .accept(client)
-        .await
-        .unwrap();
-    let mut server = TcpStream::connect(gate).await.unwrap();
-    server.write_all(&ssl_request()).await.unwrap();
-    assert_eq!(server.read_u8().await.unwrap(), b'S');
-    let name = ServerName::try_from("acme.localhost").unwrap();
-    let connector = TlsConnector::from(Arc::new(tls.1));
-    let mut server = connector.connect(name, server).await.unwrap();
-    // Either side may be cut off.
-    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
-}
-
-#[test]
-fn t19_somebody_in_the_middle_is_refused_under_channel_binding_require() {
-    let cluster = Server::System.plain();
-    let gate = scram_in_front_of(&cluster);
-    let leaf = Authority::new().leaf("acme.localhost");
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(leaf.chain.as_bytes())
-        .map(Result::unwrap)
-        .collect();
-    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let ending = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let beginning = gate.tls("acme").config.as_ref().clone();
-    let runtime = Runtime::new().unwrap();
-    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let listener = listener.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let to = gate.addr();
-    runtime.spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let tls = (ending.clone(), beginning.clone());
-            tokio::spawn(in_the_middle(client, to, tls));
-        }
-    });
-    let psql = |binding: &str| {
-        // A client that doesn't look at certificates, as sslmode=require doesn't.
-        let conninfo = format!(
-            "host=acme.localhost hostaddr=127.0.0.1 port={port} user=alice dbname=app \
-             sslmode=require channel_binding={binding}"
-        );
-        Client::psql(&conninfo).args(["-c", "select current_user"])
-    };
-    // Without channel binding the attack succeeds: it is what the refusal is about.
-    assert_eq!(
-        psql("disable").env("PGPASSWORD", PASSWORD).prints(),
-        "alice"
-    );
-    for binding in ["require", "prefer"] {
-        let said = psql(binding).fails();
-        assert!(
-            said.contains("FATAL:  SCRAM channel binding check failed"),
-            "{said}"
-        );
-    }
-    gate.log().wait("the refusal", |line| {
-        line.to_string().contains("\"channel_binding\"")
-    });
 }

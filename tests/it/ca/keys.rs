@@ -74,10 +74,13 @@ fn t34_a_key_of_the_environment_seals_every_private_key_and_without_it_the_gate_
 
     let directory = gate.stopped();
     for other in [None, Some("08".repeat(32))] {
-        let settings = other.map_or(plain.clone(), |other| {
-            let name = "PORTCULLIS_KEY_ENCRYPTION_KEY";
-            plain.clone().env(name, Path::new(&other))
-        });
+        let settings = other.map_or_else(
+            || plain.clone(),
+            |other| {
+                let name = "PORTCULLIS_KEY_ENCRYPTION_KEY";
+                plain.clone().env(name, Path::new(&other))
+            },
+        );
         let ran = run(directory.path(), &settings);
         assert_ne!(ran.code, 0, "{ran:?}");
         assert!(ran.err.contains("PORTCULLIS_KEY_ENCRYPTION_KEY"), "{ran:?}");

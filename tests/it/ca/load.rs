@@ -133,10 +133,13 @@ impl Site {
         let conninfo = conninfo(&self.gate, "acme")
             .replace(&current, &bundle.display().to_string())
             .replace("user=alice", &format!("user={user}"));
-        folder.map_or(conninfo.clone(), |folder| {
-            let file = |kind| folder.join(format!("{user}.{kind}")).display().to_string();
-            format!("{conninfo} sslcert={} sslkey={}", file("crt"), file("key"))
-        })
+        folder.map_or_else(
+            || conninfo.clone(),
+            |folder| {
+                let file = |kind| folder.join(format!("{user}.{kind}")).display().to_string();
+                format!("{conninfo} sslcert={} sslkey={}", file("crt"), file("key"))
+            },
+        )
     }
 
     /// Issues a certificate for a user, by the command; its folder, and its serial number.

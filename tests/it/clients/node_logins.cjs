@@ -3,7 +3,7 @@
 const fs = require("node:fs");
 const { Client } = require("pg");
 
-const [port, ca, password, ...logins] = process.argv.slice(2);
+const [port, ca, certificate, key, password, ...logins] = process.argv.slice(2);
 
 async function login(project, binding) {
   const client = new Client({
@@ -11,8 +11,13 @@ async function login(project, binding) {
     port: Number(port),
     user: "alice",
     password,
-    database: "app",
-    ssl: { ca: fs.readFileSync(ca), servername: `${project}.acme.localhost` },
+    database: project.endsWith("-certificate") ? "certified" : "app",
+    ssl: {
+      ca: fs.readFileSync(ca),
+      cert: fs.readFileSync(certificate),
+      key: fs.readFileSync(key),
+      servername: `${project}.acme.localhost`,
+    },
     enableChannelBinding: binding === "prefer",
   });
   client.on("error", () => {});
