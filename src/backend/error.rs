@@ -223,7 +223,8 @@ fn hint(error: &io::Error) -> Cow<'static, str> {
         return "; the certificate needs subjectAltName, its common name does not count".into();
     }
     if matches!(error, C::Revoked) {
-        return "; the project's CA has revoked it: make another with `portcullis ca issue --backend`";
+        return "; the project's CA has revoked it: make another with `portcullis ca issue --backend`"
+            .into();
     }
     if matches!(error, C::UnknownIssuer) {
         return "; sslrootcert must hold the CA that signed it".into();

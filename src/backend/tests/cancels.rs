@@ -3,6 +3,7 @@
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::SingleCertAndKey;
 
 use super::*;
 
