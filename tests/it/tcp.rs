@@ -7,6 +7,7 @@ use std::fs;
 use crate::support::fake_backend::FakeBackend;
 use crate::support::gate::{Gate, Project, Settings};
 use crate::support::message::alice;
+use crate::support::until;
 
 /// The kernel's clock for timers, in ticks a second (`USER_HZ`).
 const TICKS: u64 = 100;
@@ -40,10 +41,16 @@ fn a_peer_that_is_silent_is_probed_after_the_configured_time_on_both_legs() {
     client.is_alive();
     let url = backend.url();
     let port = url.rsplit_once(':').unwrap().1.parse().unwrap();
-    for (leg, found) in [
-        ("client", keepalives(Some(gate.addr().port()), None)),
-        ("backend", keepalives(None, Some(port))),
+    for (leg, local, remote) in [
+        ("client", Some(gate.addr().port()), None),
+        ("backend", None, Some(port)),
     ] {
+        let mut found = Vec::new();
+        // What was sent last is awaited by another timer first, which hides this one.
+        until("a keepalive timer", || {
+            found = keepalives(local, remote);
+            !found.is_empty()
+        });
         let [seconds] = found[..] else {
             panic!("{leg}: {found:?}")
         };

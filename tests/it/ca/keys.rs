@@ -43,14 +43,17 @@ fn a_certificate_by_request_is_for_its_key_and_for_nothing_else_that_it_asks_for
     assert!(!gate.directory().join("bob.crt").exists());
 }
 
-/// Every file below a folder.
+/// Every file below a folder; a socket is none.
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let (folders, mut files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-    files.extend(folders.iter().flat_map(|folder| files_below(folder)));
-    files
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => files_below(&path),
+            false => Vec::from_iter(path.is_file().then_some(path)),
+        })
+        .collect()
 }
 
 #[test]

@@ -11,13 +11,14 @@ use std::thread;
 use portcullis::cli::demo::cluster::Cluster;
 use rustls::pki_types::CertificateDer;
 
-use super::renewal::{aged, due_in_a_moment, until};
+use super::renewal::{aged, due_in_a_moment};
 use crate::support::PATIENCE;
 use crate::support::client_ca::{ClientCa, ClientLeaf, Showing};
 use crate::support::clients::{Client, Running, conninfo};
 use crate::support::gate::{Gate, Project, Settings, directory_of};
 use crate::support::postgres::{PASSWORD, Server, wait_for};
 use crate::support::raw::{Secured, TlsClient};
+use crate::support::until;
 
 /// What a client sees before it says who it is: the chain, and of how many CAs it is asked for a
 /// certificate.

@@ -2,29 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis::address::Host;
 use portcullis::pki::{Identity, Keystore, ProjectKeystore};
 use rustls::pki_types::CertificateDer;
 
-use crate::support::PATIENCE;
 use crate::support::fake_backend::FakeBackend;
 use crate::support::gate::{Gate, Project, Settings, directory_of, text};
 use crate::support::message::alice;
 use crate::support::raw::Secured;
+use crate::support::until;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// Asks again and again until it is so.
-#[track_caller]
-pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-    }
-}
 
 fn acme(certs: &Path) -> ProjectKeystore {
     let keystore = Keystore::open(certs.to_owned()).unwrap();
