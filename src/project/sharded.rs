@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// In so many pieces: with a hundred thousand entries a change copies four hundred of them.
 const SHARDS: usize = 256;
 
-/// A hash map in pieces that copies share: to copy it costs as much as to copy a list of [`SHARDS`]
+/// A hash map in pieces that copies share: to copy it costs as much as to copy a list of 256
 /// pointers, and to change an entry of the copy as much as to copy its piece.
 #[derive(Clone)]
 pub struct Sharded<K, V> {
