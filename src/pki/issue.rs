@@ -152,9 +152,7 @@ pub(super) fn qualifier(public_key: &[u8]) -> String {
 
 /// A leaf for the hosts, by a new key; it ends no later than its CA.
 pub(super) fn leaf(ca: &Ca, hosts: &[Host], now: Timestamp) -> Result<Issued, PkiError> {
-    let key = new_key()?;
-    let signed = sign(ca, leaf_params(hosts)?, &*key, (now, LEAF_LIFE))?;
-    Ok(signed.with(key))
+    by_new_key(ca, leaf_params(hosts)?, (now, LEAF_LIFE))
 }
 
 /// A client's certificate, by a new key; it ends no later than its CA.
@@ -164,9 +162,7 @@ pub(super) fn client(
     life: SignedDuration,
     now: Timestamp,
 ) -> Result<Issued, PkiError> {
-    let key = new_key()?;
-    let signed = sign(ca, client_params(name), &*key, (now, life))?;
-    Ok(signed.with(key))
+    by_new_key(ca, client_params(name), (now, life))
 }
 
 /// A certificate by which the gate logs in for a client, by a new key; it ends no later than its CA.
@@ -176,14 +172,12 @@ pub(super) fn gates(
     life: SignedDuration,
     now: Timestamp,
 ) -> Result<Issued, PkiError> {
-    let key = new_key()?;
     let mut params = client_params(name);
     // Behind the common name, so that it is in front of it as a server writes it (RFC 2253 section 2.1),
     // where no common name can imitate it.
     let subject = &mut params.distinguished_name;
     subject.push(DnType::OrganizationalUnitName, GATES_UNIT);
-    let signed = sign(ca, params, &*key, (now, life))?;
-    Ok(signed.with(key))
+    by_new_key(ca, params, (now, life))
 }
 
 /// A client's certificate for the key of a request, of which nothing else is taken: what it asks for
@@ -206,9 +200,7 @@ pub(super) fn server(
     life: SignedDuration,
     now: Timestamp,
 ) -> Result<Issued, PkiError> {
-    let key = new_key()?;
-    let signed = sign(ca, leaf_params(hosts)?, &*key, (now, life))?;
-    Ok(signed.with(key))
+    by_new_key(ca, leaf_params(hosts)?, (now, life))
 }
 
 /// What a CA has revoked.
@@ -265,6 +257,16 @@ impl Signed {
 }
 
 /// What the CA signs ends no later than the CA.
+/// Signs for a new key.
+fn by_new_key(
+    ca: &Ca,
+    params: CertificateParams,
+    when: (Timestamp, SignedDuration),
+) -> Result<Issued, PkiError> {
+    let key = new_key()?;
+    Ok(sign(ca, params, &*key, when)?.with(key))
+}
+
 fn sign(
     ca: &Ca,
     mut params: CertificateParams,

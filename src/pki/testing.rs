@@ -38,6 +38,29 @@ pub(crate) fn version1_leaf() -> (CertificateDer<'static>, PrivateKeyDer<'static
     (leaf, PrivateKeyDer::from_pem_slice(PEM).unwrap())
 }
 
+/// A block of PEM (RFC 7468).
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for (index, three) in der.chunks(3).enumerate() {
+        let bits = (0..3).fold(0, |bits, at| {
+            bits << 8 | u32::from(*three.get(at).unwrap_or(&0))
+        });
+        for digit in 0..4 {
+            let value = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap();
+            text.push(if digit > three.len() {
+                '='
+            } else {
+                char::from(DIGITS[value])
+            });
+        }
+        if index % 16 == 15 {
+            text.push('\n');
+        }
+    }
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
 /// A project in a keystore of its own, which goes away with it. There is nothing in it yet.
 pub(super) struct Fixture {
     pub(super) directory: TempDir,

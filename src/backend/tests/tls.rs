@@ -3,7 +3,7 @@
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::*;
-use crate::pki::testing::version1_leaf;
+use crate::pki::testing::{pem, version1_leaf};
 
 #[tokio::test]
 async fn verify_full_takes_a_certificate_of_the_ca_for_the_host_that_is_dialled() {
@@ -62,31 +62,12 @@ async fn a_self_signed_leaf_is_taken_by_require_and_where_it_stands_in_the_root_
             .is_err()
     );
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), pem(identity.leaf_der())).unwrap();
+    fs::write(file.path(), pem("CERTIFICATE", identity.leaf_der())).unwrap();
     let roots = TrustedRoots::from_file(file.path()).unwrap();
     let verify_ca = BackendTls::new(SslMode::VerifyCa, Some(&roots)).unwrap();
     dial(&identity, "127.0.0.1", &verify_ca).await.0.unwrap();
     let verify_full = BackendTls::new(SslMode::VerifyFull, Some(&roots)).unwrap();
     assert!(dial(&identity, "127.0.0.1", &verify_full).await.0.is_err());
-}
-
-fn pem(der: &CertificateDer<'_>) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in der.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | u32::from(*three.get(at).unwrap_or(&0))
-        });
-        for digit in 0..4 {
-            let value = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap();
-            text.push(if digit > three.len() {
-                '='
-            } else {
-                char::from(DIGITS[value])
-            });
-        }
-    }
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
 #[tokio::test]

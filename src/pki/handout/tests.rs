@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
@@ -12,6 +13,11 @@ use crate::pki::testing::{Fixture, MONTH, hosts};
 fn facts(pem: &str) -> Facts {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     Facts::read(&der).unwrap()
+}
+
+fn server_at(host: &str, directory: &Path) -> Sharer {
+    let (host, directory) = (host.parse().unwrap(), directory.to_owned());
+    Sharer { host, directory }
 }
 
 #[test]
@@ -89,10 +95,7 @@ fn a_server_that_shares_the_leaf_is_given_each_one_before_the_gate_shows_it() {
     let first = fixture.store.load_or_create(&ours, fixture.now).unwrap();
     let directory = fixture.directory.path().join("server");
     fs::create_dir(&directory).unwrap();
-    let sharer = Sharer {
-        host: "db1.internal".parse().unwrap(),
-        directory: directory.clone(),
-    };
+    let sharer = server_at("db1.internal", &directory);
     fixture
         .store
         .share_with(sharer, &ours, fixture.now)
@@ -117,10 +120,7 @@ fn a_server_that_shares_the_leaf_is_given_each_one_before_the_gate_shows_it() {
     fixture.store.renew_leaf(&ours, fixture.now).unwrap();
     assert_eq!(theirs(), fixture.read("server.crt"));
     // One that can't be given it from the start is not remembered.
-    let nowhere = Sharer {
-        host: "db2.internal".parse().unwrap(),
-        directory: fixture.directory.path().join("nowhere"),
-    };
+    let nowhere = server_at("db2.internal", &fixture.directory.path().join("nowhere"));
     let before = fixture.store.sharers().unwrap();
     let error = fixture.store.share_with(nowhere, &ours, fixture.now);
     assert!(
@@ -145,10 +145,7 @@ fn where_one_server_can_t_have_the_leaf_none_of_those_that_share_it_gets_another
     let directories = ["one", "two"].map(|name| fixture.directory.path().join(name));
     for (directory, host) in directories.iter().zip(["db1.internal", "db2.internal"]) {
         fs::create_dir(directory).unwrap();
-        let sharer = Sharer {
-            host: host.parse().unwrap(),
-            directory: directory.clone(),
-        };
+        let sharer = server_at(host, directory);
         let shared = fixture.store.share_with(sharer, &ours, fixture.now);
         shared.unwrap();
     }
@@ -170,10 +167,7 @@ fn a_link_in_the_place_of_a_servers_key_leads_the_gate_nowhere() {
     let victim = fixture.directory.path().join("victim");
     fs::write(&victim, "as it was").unwrap();
     std::os::unix::fs::symlink(&victim, directory.join("server.key")).unwrap();
-    let sharer = Sharer {
-        host: "db1.internal".parse().unwrap(),
-        directory: directory.clone(),
-    };
+    let sharer = server_at("db1.internal", &directory);
     fixture
         .store
         .share_with(sharer, &ours, fixture.now)

@@ -10,6 +10,7 @@ use rcgen::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::pki::testing::pem;
 
 /// A chain such as a public CA gives: leaf, intermediate, root.
 struct Fixture {
@@ -156,28 +157,6 @@ fn inner_key(pkcs8: &[u8]) -> Vec<u8> {
     let (rest, _) = Sequence::from_der(rest).unwrap();
     let (_, key) = OctetString::from_der(rest).unwrap();
     key.as_ref().to_vec()
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for (index, three) in der.chunks(3).enumerate() {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | u32::from(*three.get(at).unwrap_or(&0))
-        });
-        for digit in 0..4 {
-            let value = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap();
-            text.push(if digit > three.len() {
-                '='
-            } else {
-                char::from(DIGITS[value])
-            });
-        }
-        if index % 16 == 15 {
-            text.push('\n');
-        }
-    }
-    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 #[test]
