@@ -3,11 +3,15 @@
 //! One thread, buffers of 64 KiB held only while bytes are in them.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
@@ -34,41 +38,48 @@ pub(crate) async fn serve(backend: SocketAddr) -> io::Result<()> {
         .await
 }
 
-async fn session(client: TcpStream, backend: SocketAddr, pool: Pool) -> io::Result<()> {
-    let server = TcpStream::connect(backend).await?;
+async fn session(mut client: TcpStream, backend: SocketAddr, pool: Pool) -> io::Result<()> {
+    let mut server = TcpStream::connect(backend).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     tokio::try_join!(
-        carry(&client, &server, &pool),
-        carry(&server, &client, &pool)
+        carry(from_client, to_server, &pool),
+        carry(from_server, to_client, &pool)
     )?;
     Ok(())
 }
 
-async fn carry(from: &TcpStream, to: &TcpStream, pool: &Pool) -> io::Result<()> {
+async fn carry(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, pool: &Pool) -> io::Result<()> {
     loop {
-        from.readable().await?;
-        let mut buffer = pool.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER]);
-        let read = from.try_read(&mut buffer);
-        if let Ok(count) = read {
-            write_all(to, buffer.get(..count).unwrap_or_default()).await?;
+        let (buffer, count) = poll_fn(|cx| poll_some(cx, &mut from, pool)).await?;
+        if count == 0 {
+            return to.shutdown().await;
         }
+        to.write_all(buffer.get(..count).unwrap_or_default())
+            .await?;
         pool.borrow_mut().push(buffer);
-        match read {
-            Ok(0) => return SockRef::from(to).shutdown(Shutdown::Write),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
     }
 }
 
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match to.try_write(bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
-            Err(error) => return Err(error),
+/// Reads what there is. After less than a buffer's worth the socket is known to be empty and is not asked again.
+fn poll_some(
+    cx: &mut Context<'_>,
+    from: &mut ReadHalf<'_>,
+    pool: &Pool,
+) -> Poll<io::Result<(Vec<u8>, usize)>> {
+    let buffer = pool.borrow_mut().pop();
+    let mut buffer = buffer.unwrap_or_else(|| vec![0; BUFFER]);
+    let mut room = ReadBuf::new(&mut buffer);
+    let polled = Pin::new(from).poll_read(cx, &mut room);
+    let count = room.filled().len();
+    match polled {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok((buffer, count))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => {
+            pool.borrow_mut().push(buffer);
+            Poll::Pending
         }
     }
-    Ok(())
 }

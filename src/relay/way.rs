@@ -1,10 +1,11 @@
 //! The two ways of a session: how each moves bytes, ends, and breaks.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use super::{ClosedBy, Leg, Relay, Why};
 use crate::tls::buffer;
@@ -226,10 +227,12 @@ impl From<Leg> for ClosedBy {
     }
 }
 
-/// Lets other tasks run before this one goes on.
-fn yield_turn(cx: &Context<'_>) -> Poll<()> {
-    cx.waker().wake_by_ref();
-    Poll::Pending
+/// Lets other tasks run before this one goes on, those too whose sockets have become ready since. To wake
+/// this one at once would keep the queue of ready tasks from getting empty, and of a queue that doesn't the
+/// runtime asks the sockets only every 61st time: 8 MB of a bulk copy.
+pub(super) fn yield_turn(cx: &mut Context<'_>) -> Poll<()> {
+    // Its first poll hands the waker to the runtime; there is no second one.
+    pin!(yield_now()).poll(cx)
 }
 
 /// A write of nothing would come again for ever.

@@ -88,22 +88,26 @@ pub(super) fn start(stage: &Stage, binary: &Path, variant: Variant) -> Result<Co
     })
 }
 
-/// Builds another revision in a git worktree under `target/versus`, and says where its binary is.
+/// Builds another revision and says where its binary is. Its worktree is not below this one, whose settings
+/// of cargo would be its own, too.
 pub(crate) fn build(revision: &str) -> Result<(String, PathBuf), Fault> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let git = |arguments: &[&str]| run(Command::new("git").arg("-C").arg(root).args(arguments));
     let short = git(&["rev-parse", "--short", &format!("{revision}^{{commit}}")])?;
     let short = short.trim().to_owned();
     let home = root.join("target").join("versus");
-    let (tree, target) = (home.join(&short), home.join("build"));
+    let target = home.join("build");
     let kept = home.join(format!("portcullis-{short}"));
     if !kept.exists() {
         fs::create_dir_all(&home)?;
+        let outside = tempfile::tempdir()?;
+        let tree = outside.path().join(&short);
         let place = tree.to_string_lossy();
         git(&["worktree", "add", "--force", "--detach", &place, &short])?;
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--bin", "portcullis"])
             .env("CARGO_TARGET_DIR", &target)
+            .env_remove("JEMALLOC_SYS_WITH_MALLOC_CONF")
             .current_dir(&tree)
             .status();
         git(&["worktree", "remove", "--force", &place])?;

@@ -16,6 +16,7 @@ const SERVICE: &str = "protocol = pgsql
 sslVersion = TLSv1.3
 ciphersuites = TLS_AES_128_GCM_SHA256
 curves = X25519
+sessionResume = no
 TIMEOUTclose = 0
 ";
 

@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
 use rustls::{ClientConnection, StreamOwned};
 
 use super::fixture::{Backend, Kind, Legs, TLS13, client_leg, configs, let_others_run, name};
+use crate::relay::way::yield_turn;
 use crate::relay::{BackendStream, ClientStream, Control, relay};
 
 /// A download longer than this has not let the dialogue beside it get on.
@@ -48,6 +49,26 @@ fn a_bulk_download_and_a_dialogue_on_one_thread_both_get_on() {
     });
     assert!(after < ENOUGH, "the dialogue waited for the whole download");
     assert!(after > before, "the download stood still");
+}
+
+#[tokio::test]
+async fn a_socket_that_becomes_ready_is_heard_at_the_next_turn_of_a_bulk_copy() {
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    let turns = Arc::new(AtomicU64::new(0));
+    let bulk = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        std::future::poll_fn(move |cx| -> Poll<()> {
+            turns.fetch_add(1, Ordering::Relaxed);
+            yield_turn(cx)
+        })
+    });
+    let_others_run().await;
+    let before = turns.load(Ordering::Relaxed);
+    far.try_write(b"!").unwrap();
+    near.readable().await.unwrap();
+    let waited = turns.load(Ordering::Relaxed) - before;
+    bulk.abort();
+    assert!(waited <= 4, "{waited} turns");
 }
 
 #[tokio::test]
