@@ -22,12 +22,12 @@ const COLUMNS: [Column; 7] = [
         key: "cpu_us",
     },
     Column {
-        label: "CPU s per GB down",
+        label: "CPU s per GB to clients",
         case: |case| case == Case::Bulk(Download, 1),
         key: "cpu_s_per_gb",
     },
     Column {
-        label: "CPU s per GB up",
+        label: "CPU s per GB from clients",
         case: |case| case == Case::Bulk(Upload, 1),
         key: "cpu_s_per_gb",
     },
@@ -37,7 +37,7 @@ const COLUMNS: [Column; 7] = [
         key: "cpu_us",
     },
     Column {
-        label: "µs of a SELECT 1, all on one core",
+        label: "p50 µs of SELECT 1, all on one core",
         case: |case| case == Case::OneCpu,
         key: "p50_us",
     },
@@ -47,7 +47,7 @@ const COLUMNS: [Column; 7] = [
         key: "kib_most",
     },
     Column {
-        label: "µs of one in a storm of logins, p99",
+        label: "p99 µs of SELECT 1 beside 500 logins/s",
         case: |case| matches!(case, Case::Storm { .. }),
         key: "storm_p99_us",
     },
