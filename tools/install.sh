@@ -1,4 +1,4 @@
-# Sourced by ./demo and ./test: says what is missing, and installs it with the system's own package
+# Sourced by ./demo, ./test and benches/versus/run: says what is missing, and installs it with the system's own package
 # manager. Nothing is fetched from anywhere else.
 #
 # Each need_... notes what is missing; install_missing then installs all of it at once.
@@ -93,12 +93,15 @@ need_postgresql() {
     done
 }
 
+# need_c_compiler: for aws-lc (the cryptography) and jemalloc (the allocator).
 need_c_compiler() {
-    have cc && return
-    have apt-get || fail "missing: a C compiler, for the cryptography" \
-        "on macOS: xcode-select --install"
-    miss "a C compiler, for the cryptography" gcc gcc
-    miss "its headers" libc6-dev gcc
+    if ! have cc; then
+        have apt-get || fail "missing: a C compiler, for the cryptography and the allocator" \
+            "on macOS: xcode-select --install"
+        miss "a C compiler, for the cryptography and the allocator" gcc gcc
+        miss "its headers" libc6-dev gcc
+    fi
+    have make || miss "for the allocator" make make
 }
 
 # need_rust WISH: a Rust toolchain, by rustup's official installer if WISH is --install-rust.
