@@ -40,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) out: PathBuf,
 
     /// Most sessions that the memory measure opens; descriptors may allow fewer
-    #[arg(long, default_value_t = 9_000)]
+    #[arg(long, default_value_t = 9_500)]
     pub(crate) sessions: usize,
 
     /// The core of the proxy under test
