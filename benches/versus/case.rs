@@ -1,7 +1,7 @@
 //! What is measured, and what of it is told.
 
 use crate::contestants::Standing;
-use crate::job::{Dialect, Direction, Work};
+use crate::job::{Dialect, Direction, Turns, Work};
 use crate::options::{Measure, Options};
 
 /// One thing measured; each contestant has a row in its table.
@@ -78,7 +78,7 @@ const ONE_CPU: [Quantity; 4] = [
     also("per_second", "queries/s"),
     also("cpu_us", "CPU µs per query"),
 ];
-const STORM: [Quantity; 7] = [
+const STORM: [Quantity; 9] = [
     main("storm_p99_us", "p99 µs in the storm"),
     also("calm_p99_us", "p99 µs calm"),
     also("p99_growth", "storm / calm"),
@@ -86,6 +86,8 @@ const STORM: [Quantity; 7] = [
     also("calm_p50_us", "p50 µs calm"),
     also("logins_per_second", "logins/s done"),
     also("logins_failed", "logins failed"),
+    also("stolen_percent", "a core's time stolen %"),
+    also("kept_percent", "queries that count %"),
 ];
 const MEMORY: [Quantity; 7] = [
     main("kib_most", "KiB of PSS per session"),
@@ -171,11 +173,19 @@ impl Case {
                 steps: vec![1_000.min(sessions), sessions],
                 closed: if options.quick { 3.0 } else { 10.0 },
             },
-            Self::Storm { rate } => Work::Storm {
+            Self::Storm { rate } => Work::Storm(Turns {
                 rate: f64::from(rate),
-                seconds: 2.0 * seconds,
-            },
+                seconds: 1.0,
+                pairs: if options.quick { 2 } else { 3 },
+                tries: if options.quick { 2 } else { 5 },
+            }),
         }
+    }
+
+    /// Whether it is measured in short windows, whose middle half tells the spread: of so many some hold
+    /// the machine's worst moments.
+    pub(crate) fn is_in_windows(self) -> bool {
+        matches!(self, Self::Storm { .. })
     }
 
     /// Whether a contestant of this standing takes part.

@@ -1,4 +1,4 @@
-//! The run as pictures: rows of bars, one panel per variant of a case, whiskers from min to max.
+//! The run as pictures: rows of bars, one panel per variant of a case, whiskers for the spread.
 
 use std::path::Path;
 
@@ -177,8 +177,14 @@ impl Chart {
         let area = SVGBackend::new(&path, size).into_drawing_area();
         area.fill(&WHITE)?;
         text(&area, self.title, (16, 26), (20, INK, HPos::Left))?;
+        let in_windows =
+            |(at, _): &(usize, String)| results.cases.get(*at)?.is_in_windows().then_some(());
+        let whiskers = match cases.iter().find_map(in_windows) {
+            Some(()) => "the middle half of the windows",
+            None => "min to max",
+        };
         let told = format!(
-            "{}. Bars: median; whiskers: min to max of {} round(s). Orange: peers (pale: without TLS). Grey: floors; \
+            "{}. Bars: median; whiskers: {whiskers} of {} round(s). Orange: peers (pale: without TLS). Grey: floors; \
              one with a gap goes on.",
             certs::TERMS,
             results.rounds
@@ -210,7 +216,7 @@ fn draw_panels(area: &Area<'_>, rows: &[&Row], panels: &[Panel]) -> Result<(), F
     let bars = panels.iter().flat_map(|panel| rows.iter().zip(&panel.bars));
     let most = bars
         .filter(|(row, _)| row.standing != Standing::Server)
-        .filter_map(|(_, bar)| Some(bar.as_ref()?.max))
+        .filter_map(|(_, bar)| Some(bar.as_ref()?.high))
         .fold(f64::MIN_POSITIVE, f64::max);
     let width = (WIDTH - NAMES - 10) / whole(panels.len());
     for (at, panel) in panels.iter().enumerate() {
@@ -250,8 +256,8 @@ fn draw_bar(
         area.draw(&Rectangle::new(gap, WHITE.filled()))?;
     }
     let mut figure = end;
-    if spread.min < spread.max {
-        let (from, to) = (at(spread.min), at(spread.max));
+    if spread.low < spread.high {
+        let (from, to) = (at(spread.low), at(spread.high));
         figure = figure.max(to);
         for line in [
             [(from, y), (to, y)],

@@ -28,7 +28,7 @@ pub(crate) struct Results {
     pub(crate) seconds: u64,
 }
 
-/// A contestant and its readings, one per round that counts.
+/// A contestant and its readings, one per round that counts, or one per pair of windows in them.
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) standing: Standing,
@@ -143,6 +143,7 @@ fn set_stage(options: &Options, dir: &Path) -> Result<(Stage, Behind), Fault> {
         backend_pid: behind.pid(),
         dialect: options.dialect(),
         proxy_core: options.proxy_core(),
+        load_core: options.load_core(),
         verifier,
     };
     Ok((stage, behind))
@@ -240,7 +241,7 @@ impl Lane {
             return;
         }
         match contestant.measure(case, hall) {
-            Ok(reading) if counts => self.row.readings.entry(at).or_default().push(reading),
+            Ok(readings) if counts => self.row.readings.entry(at).or_default().extend(readings),
             Ok(_) => {}
             Err(fault) => self.fail(&case.title(), &fault),
         }
@@ -259,19 +260,21 @@ impl Contestant {
             target: self.target.clone(),
             proxy: self.running.pid(),
             backend: stage.backend_pid,
+            cores: [stage.proxy_core.number, stage.load_core.number],
+            realtime: stage.proxy_core.realtime,
             work,
         }
     }
 
-    fn measure(&self, case: Case, hall: &Hall<'_>) -> Result<Reading, Fault> {
+    fn measure(&self, case: Case, hall: &Hall<'_>) -> Result<Vec<Reading>, Fault> {
         let options = hall.options;
         let job = self.job(&hall.stage, case.work(options));
         if case != Case::OneCpu {
             return process::load(options.load_core(), &job);
         }
         self.running.pin(options.load_core())?;
-        let reading = process::load(options.load_core(), &job);
+        let readings = process::load(options.load_core(), &job);
         self.running.pin(options.proxy_core())?;
-        reading
+        readings
     }
 }

@@ -50,6 +50,7 @@ pub(crate) struct Stage {
     pub(crate) backend_pid: u32,
     pub(crate) dialect: Dialect,
     pub(crate) proxy_core: Core,
+    pub(crate) load_core: Core,
     /// As it lies in the backend's `pg_authid`.
     pub(crate) verifier: String,
 }

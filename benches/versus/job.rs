@@ -14,6 +14,10 @@ pub(crate) struct Job {
     pub(crate) proxy: u32,
     /// The process behind the proxy.
     pub(crate) backend: u32,
+    /// Those of the proxy and of the load.
+    pub(crate) cores: [usize; 2],
+    /// Whether all of it runs before every ordinary process.
+    pub(crate) realtime: bool,
     pub(crate) work: Work,
 }
 
@@ -69,10 +73,23 @@ pub(crate) enum Work {
     Query { clients: usize, seconds: f64 },
     /// Sessions opened up to each step in turn, then all closed.
     Memory { steps: Vec<usize>, closed: f64 },
-    /// Paced SELECT 1 on a few sessions, calm and then beside `rate` logins per second.
-    Storm { rate: f64, seconds: f64 },
-    /// The storm itself.
-    Logins { rate: f64, seconds: f64 },
+    /// Paced SELECT 1 on a few sessions, calm and beside logins in turns.
+    Storm(Turns),
+    /// The storms themselves, as long and as often as its input says.
+    Logins { rate: f64 },
+}
+
+/// Windows of calm and of storm.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Turns {
+    /// Logins per second in a storm.
+    pub(crate) rate: f64,
+    /// Of a window.
+    pub(crate) seconds: f64,
+    /// One calm and one storm each: so many are told of.
+    pub(crate) pairs: u32,
+    /// So many are tried at most, where the machine spoils some.
+    pub(crate) tries: u32,
 }
 
 impl Work {
@@ -80,10 +97,10 @@ impl Work {
     pub(crate) fn limit(&self) -> Duration {
         let expected = match self {
             Self::Check { .. } | Self::Bulk { .. } => 0.0,
-            Self::Login { seconds, .. }
-            | Self::Query { seconds, .. }
-            | Self::Storm { seconds, .. }
-            | Self::Logins { seconds, .. } => *seconds,
+            Self::Login { seconds, .. } | Self::Query { seconds, .. } => *seconds,
+            Self::Storm(turns) => 2.0 * turns.seconds * f64::from(turns.tries),
+            // It ends when nobody asks any more.
+            Self::Logins { .. } => 3_600.0,
             Self::Memory { closed, .. } => *closed + 90.0,
         };
         Duration::from_secs_f64(2.0 * expected + 30.0)

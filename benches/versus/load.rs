@@ -1,6 +1,7 @@
 //! The load: one process, one thread, as many clients as asked, and the accounts of who spent what.
 
 mod bulk;
+mod crowd;
 mod login;
 mod memory;
 mod query;
@@ -27,11 +28,11 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 /// Clients run this long before anything counts.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Does the job and says what was measured.
-pub(crate) async fn run(job: Job) -> io::Result<Reading> {
+/// Does the job and says what was measured: once, or in each of its windows.
+pub(crate) async fn run(job: Job) -> io::Result<Vec<Reading>> {
     let dialer = Rc::new(Dialer::new(job.target.clone())?);
     let work = async {
-        match job.work.clone() {
+        let once = match job.work.clone() {
             Work::Check { bytes } => bulk::check(&dialer, bytes).await,
             Work::Login { clients, seconds } => login::run(&job, &dialer, (clients, seconds)).await,
             Work::Bulk {
@@ -41,9 +42,13 @@ pub(crate) async fn run(job: Job) -> io::Result<Reading> {
             } => bulk::run(&job, &dialer, (direction, connections, bytes)).await,
             Work::Query { clients, seconds } => query::run(&job, &dialer, (clients, seconds)).await,
             Work::Memory { steps, closed } => memory::run(&job, &dialer, (&steps, closed)).await,
-            Work::Storm { rate, seconds } => storm::run(&job, &dialer, (rate, seconds)).await,
-            Work::Logins { rate, seconds } => storm::logins(&dialer, rate, seconds).await,
-        }
+            Work::Storm(turns) => return storm::run(&job, &dialer, turns).await,
+            Work::Logins { rate } => {
+                crowd::serve(&dialer, rate).await?;
+                return Ok(Vec::new());
+            }
+        };
+        once.map(|reading| vec![reading])
     };
     timeout(job.work.limit(), LocalSet::new().run_until(work))
         .await

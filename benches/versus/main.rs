@@ -10,6 +10,7 @@
 //! | `contestants` | who takes part, a file each |
 //! | `load` | the clients, a process of their own |
 //! | `backend`, `relay` | the fake backend and the raw TCP copy, processes of their own |
+//! | `witness` | when the machine itself was away |
 //! | `process`, `proc` | starting and ending processes; what they cost |
 //! | `report`, `summary`, `reach`, `chart`, `stats` | what comes of it |
 
@@ -32,6 +33,7 @@ mod report;
 mod scram;
 mod stats;
 mod summary;
+mod witness;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,6 +64,9 @@ fn main() -> ExitCode {
 
 /// What the processes that the conductor starts do.
 fn role(name: &str, setup: &str) -> Result<(), Fault> {
+    if name == "witness" {
+        return witness::watch();
+    }
     let runtime = runtime()?;
     match name {
         "backend" => runtime.block_on(backend::serve(serde_json::from_str(setup)?))?,

@@ -100,6 +100,17 @@ fn slab_bytes(line: &str) -> Option<f64> {
     SOCKET_SLABS.contains(&name).then_some(active * size)
 }
 
+/// Seconds of this machine's processors that its host gave to others while something wanted to run:
+/// "steal" of proc_stat(5), to the hundredth.
+pub(crate) fn stolen_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = stat.split_whitespace().nth(8);
+    ticks
+        .and_then(|ticks| ticks.parse::<f64>().ok())
+        .unwrap_or(0.0)
+        / TICKS_PER_SECOND
+}
+
 /// The process and all below it.
 fn family(root: u32) -> BTreeSet<u32> {
     let parents: Vec<(u32, u32)> = processes().into_iter().filter_map(with_parent).collect();

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,17 @@ fn leashed(options: &[&str], core: Core, program: &Path) -> Command {
     first
 }
 
+/// This program as a witness on a core, before every process that is measured. Needs root.
+pub(crate) fn watchful(core: usize) -> io::Result<Command> {
+    let mut command = Command::new("chrt");
+    command
+        .args(["--fifo", "2", "setpriv", "--pdeathsig", "KILL", "--"])
+        .args(["taskset", "-c", &core.to_string()])
+        .arg(std::env::current_exe()?)
+        .args(["--as", "witness", ""]);
+    Ok(command)
+}
+
 /// This program again, as something else.
 pub(crate) fn role(core: Core, name: &str, setup: &str) -> Result<Command, Fault> {
     let mut command = pinned(core, std::env::current_exe()?);
@@ -137,19 +148,56 @@ pub(crate) fn role(core: Core, name: &str, setup: &str) -> Result<Command, Fault
 }
 
 /// Has a job done by a load process.
-pub(crate) fn load(core: Core, job: &Job) -> Result<Reading, Fault> {
+pub(crate) fn load(core: Core, job: &Job) -> Result<Vec<Reading>, Fault> {
     let mut command = role(core, "load", &serde_json::to_string(job)?)?;
     Ok(serde_json::from_str(&run(&mut command)?)?)
 }
 
-/// Has a job done by a second load process beside this one, giving way to it.
-pub(crate) fn beside(job: &Job) -> Result<Reading, Fault> {
-    let mut command = Command::new("nice");
-    command
-        .args(["-n", "5", "setpriv", "--pdeathsig", "KILL"])
-        .arg(std::env::current_exe()?)
-        .args(["--as", "load", &serde_json::to_string(job)?]);
-    Ok(serde_json::from_str(&run(&mut command)?)?)
+/// A second load process beside this one, which gives way to it whenever it can run.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    child: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Beside {
+    pub(crate) fn start(job: &Job) -> Result<Self, Fault> {
+        // Being nicer isn't enough: the kernel lets whoever runs end a slice of some ms. One of SCHED_IDLE
+        // is preempted at once, and one of no more than SCHED_OTHER by whoever is of SCHED_RR.
+        let policy = if job.realtime { "--other" } else { "--idle" };
+        let mut child = Command::new("chrt")
+            .args([policy, "0", "setpriv", "--pdeathsig", "KILL"])
+            .arg(std::env::current_exe()?)
+            .args(["--as", "load", &serde_json::to_string(job)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (Some(questions), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("it has no input or no output".into());
+        };
+        Ok(Self {
+            child,
+            questions,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    /// Tells it a line, and waits for its answer.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<Reading, Fault> {
+        writeln!(self.questions, "{line}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Failing means that it has gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 /// Runs to its end and takes what it printed; a failure's words are what it printed to stderr.

@@ -28,7 +28,11 @@ impl Results {
             .iter()
             .filter_map(|reading| reading.get(key).copied())
             .collect();
-        Spread::of(&values)
+        if self.cases.get(case)?.is_in_windows() {
+            Spread::middle_half(&values)
+        } else {
+            Spread::of(&values)
+        }
     }
 
     pub(crate) fn yardsticks(&self, case: usize, key: &str) -> Yardsticks {
@@ -88,7 +92,8 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
     writeln!(out, "- For all: {}", certs::TERMS)?;
     writeln!(
         out,
-        "- Medians of {} round(s) (min..max); memory is measured once. {} s in all.\n",
+        "- Medians of {} round(s) (min..max); of the storm's windows in all of them (their middle half); memory is measured \
+         once. {} s in all.\n",
         results.rounds, results.seconds
     )?;
     summary::write(&mut out, results)?;
@@ -150,9 +155,9 @@ fn cells(
 }
 
 fn told(spread: Spread) -> String {
-    if spread.min < spread.max {
-        let (min, max) = (short(spread.min), short(spread.max));
-        format!("{} ({min}..{max})", short(spread.median))
+    if spread.low < spread.high {
+        let (low, high) = (short(spread.low), short(spread.high));
+        format!("{} ({low}..{high})", short(spread.median))
     } else {
         short(spread.median)
     }

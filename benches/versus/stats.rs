@@ -4,22 +4,30 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
 }
 
 impl Spread {
-    /// Nothing for no values.
+    /// From the least to the most. Nothing for no values.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
+        Self::within(values, (0, 100))
+    }
+
+    /// The middle half. Nothing for no values.
+    pub(crate) fn middle_half(values: &[f64]) -> Option<Self> {
+        Self::within(values, (25, 75))
+    }
+
+    fn within(values: &[f64], (from, to): (usize, usize)) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let below = sorted.get((sorted.len() - 1) / 2)?;
+        let below = sorted.get(sorted.len().checked_sub(1)? / 2)?;
         let above = sorted.get(sorted.len() / 2)?;
         Some(Self {
             median: f64::midpoint(*below, *above),
-            min,
-            max,
+            low: percentile(&sorted, from),
+            high: percentile(&sorted, to),
         })
     }
 }

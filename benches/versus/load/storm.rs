@@ -1,110 +1,219 @@
 //! Live sessions while others log in.
+//!
+//! Calm and storm come in turns, in short windows, so that what changes on the machine changes both; and
+//! queries count only while the machine was there, as [`Witnesses`] tell.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::{JoinSet, spawn_blocking, spawn_local};
+use tokio::time::{self, MissedTickBehavior, interval_at, sleep};
 
-use super::{Course, Dialer, close, login, query};
-use crate::job::{Job, Reading, Work, reading};
-use crate::process;
+use super::{Dialer, WARM_UP, close, count, micros, query};
+use crate::job::{Job, Reading, Turns, Work, reading};
+use crate::pipe::fault;
+use crate::proc::stolen_seconds;
+use crate::process::Beside;
+use crate::stats::percentile;
+use crate::witness::{Witnesses, clock};
 
 const LIVE: u32 = 8;
-/// Each live session asks this often.
+/// Each live session asks this often, and no two of them at the same time.
 const PACE: Duration = Duration::from_millis(8);
-/// Logins that are not answered in time pile up to here; then the rate isn't kept.
-const MOST: usize = 2_000;
+/// A storm goes on this long before its window opens, and until it has closed.
+const LEAD: Duration = Duration::from_millis(100);
 
-/// The calm first, then the storm, made by another process so that the clock isn't in its way.
-pub(super) async fn run(
-    job: &Job,
-    dialer: &Rc<Dialer>,
-    (rate, seconds): (f64, f64),
-) -> io::Result<Reading> {
-    let calm = live(job, dialer, seconds).await?;
-    let work = Work::Logins {
-        rate,
-        seconds: seconds + 1.0,
-    };
-    let storm = Job {
-        work,
-        ..job.clone()
-    };
-    let storm = spawn_blocking(move || process::beside(&storm));
-    sleep(Duration::from_millis(500)).await;
-    let during = live(job, dialer, seconds).await?;
-    let storm = storm.await?.map_err(io::Error::other)?;
-    let told = |name: &str| storm.get(name).copied().unwrap_or(0.0);
-    Ok(reading([
-        ("calm_p50_us", calm.0),
-        ("calm_p99_us", calm.1),
-        ("storm_p50_us", during.0),
-        ("storm_p99_us", during.1),
-        ("p99_growth", during.1 / calm.1),
-        ("logins_per_second", told("per_second")),
-        ("logins_failed", told("failed")),
-    ]))
+/// Fewer that count, and a window tells no p99.
+const ENOUGH: usize = 300;
+
+/// A reading for each calm and the storm after it.
+pub(super) async fn run(job: &Job, dialer: &Rc<Dialer>, turns: Turns) -> io::Result<Vec<Reading>> {
+    let board = Rc::new(Board::default());
+    let mut sessions = JoinSet::new();
+    let origin = time::Instant::now() + WARM_UP;
+    for at in 0..LIVE {
+        let first = origin + PACE * at / LIVE;
+        sessions.spawn_local(paced(Rc::clone(dialer), Rc::clone(&board), first));
+    }
+    let (pairs, ()) = tokio::try_join!(in_turns(job, &board, turns), to_their_end(sessions))?;
+    if pairs.is_empty() {
+        return Err(fault("the machine was away too often to tell a p99"));
+    }
+    let failed = pairs.iter().map(|pair| pair.told("failed")).sum();
+    Ok(pairs.iter().map(|pair| pair.tell(failed)).collect())
 }
 
-/// 50th and 99th percentile on the live sessions.
-async fn live(job: &Job, dialer: &Rc<Dialer>, seconds: f64) -> io::Result<(f64, f64)> {
-    let course = Rc::new(Course::default());
-    let mut sessions = JoinSet::new();
-    for at in 0..LIVE {
-        let delay = PACE * at / LIVE;
-        sessions.spawn_local(paced(Rc::clone(dialer), Rc::clone(&course), delay));
-    }
-    course.run(job, seconds).await;
+async fn to_their_end(mut sessions: JoinSet<io::Result<()>>) -> io::Result<()> {
     while let Some(ended) = sessions.join_next().await {
         ended??;
     }
-    let (_, p50, p99) = course.summary()?;
-    Ok((p50, p99))
+    Ok(())
 }
 
-async fn paced(dialer: Rc<Dialer>, course: Rc<Course>, delay: Duration) -> io::Result<()> {
+async fn paced(dialer: Rc<Dialer>, board: Rc<Board>, first: time::Instant) -> io::Result<()> {
     let mut session = dialer.login().await?;
-    sleep(delay).await;
-    let mut pace = interval(PACE);
+    let mut pace = interval_at(first, PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while !course.is_over() {
+    while !board.over.get() {
         pace.tick().await;
-        let began = Instant::now();
+        let window = board.open.borrow().clone();
+        let (moment, began) = (clock(), Instant::now());
         query(&mut session, "SELECT 1").await?;
-        course.note(began);
+        note(window.as_ref(), moment, began.elapsed());
     }
     close(session).await
 }
 
-/// Begins logins at the rate, whether or not the earlier ones are done.
-pub(super) async fn logins(dialer: &Rc<Dialer>, rate: f64, seconds: f64) -> io::Result<Reading> {
-    let began = Instant::now();
-    let failed = Rc::new(Cell::new(0.0));
-    let done = Rc::new(Cell::new(0.0));
-    let mut running = JoinSet::new();
-    let mut tick = interval(Duration::from_secs_f64(1.0 / rate));
-    while began.elapsed().as_secs_f64() < seconds {
-        tick.tick().await;
-        while running.try_join_next().is_some() {}
-        if running.len() < MOST {
-            let tally = (Rc::clone(&done), Rc::clone(&failed));
-            running.spawn_local(tallied(Rc::clone(dialer), tally));
+/// Calm, storm, calm, storm; the storms are made by another process, so that the clock isn't in their
+/// way, and each has ended to its last login before the next calm.
+async fn in_turns(job: &Job, board: &Board, turns: Turns) -> io::Result<Vec<Pair>> {
+    let work = Work::Logins { rate: turns.rate };
+    let crowd = Beside::start(&Job {
+        work,
+        ..job.clone()
+    });
+    let mut crowd = crowd.map_err(io::Error::other)?;
+    let witnesses = Witnesses::on(&job.cores)?;
+    (crowd, _) = storm(crowd, LEAD).await?;
+    sleep(WARM_UP).await;
+    let window = Duration::from_secs_f64(turns.seconds);
+    let mut pairs = Vec::new();
+    for _ in 0..turns.tries {
+        let (began, stolen) = (Instant::now(), stolen_seconds());
+        let calm = board.window(window).await;
+        let raging = spawn_local(storm(crowd, LEAD + window + LEAD));
+        sleep(LEAD).await;
+        let during = board.window(window).await;
+        let logins;
+        (crowd, logins) = raging.await??;
+        sleep(LEAD).await;
+        let stolen = (stolen_seconds() - stolen) / began.elapsed().as_secs_f64();
+        pairs.extend(Pair::of((&calm, &during), &witnesses, (logins, stolen)));
+        if pairs.len() == turns.pairs as usize {
+            break;
         }
     }
-    let per_second = done.get() / began.elapsed().as_secs_f64();
-    Ok(reading([
-        ("per_second", per_second),
-        ("failed", failed.get()),
-    ]))
+    board.over.set(true);
+    Ok(pairs)
 }
 
-async fn tallied(dialer: Rc<Dialer>, (done, failed): (Rc<Cell<f64>>, Rc<Cell<f64>>)) {
-    let counter = match login::once(&dialer).await {
-        Ok(()) => done,
-        Err(_) => failed,
-    };
-    counter.set(counter.get() + 1.0);
+async fn storm(mut crowd: Beside, lasting: Duration) -> io::Result<(Beside, Reading)> {
+    let told = spawn_blocking(move || {
+        let told = crowd.ask(&lasting.as_secs_f64().to_string());
+        told.map(|told| (crowd, told)).map_err(io::Error::other)
+    });
+    told.await?
+}
+
+/// A calm window, and the one in the storm after it.
+struct Pair {
+    calm: Percentiles,
+    during: Percentiles,
+    logins: Reading,
+    /// Of a processor's time, what the machine's host gave to others.
+    stolen: f64,
+    /// Of the queries, those that count.
+    kept: f64,
+}
+
+impl Pair {
+    /// Nothing if the machine was away too much.
+    fn of(
+        (calm, during): (&Taken, &Taken),
+        witnesses: &Witnesses,
+        (logins, stolen): (Reading, f64),
+    ) -> Option<Self> {
+        let (calm, during) = (calm.borrow(), during.borrow());
+        let seen: Vec<Vec<f64>> = [&calm, &during]
+            .map(|taken| {
+                let counts = taken
+                    .iter()
+                    .filter(|query| witnesses.vouch_for(query.began));
+                counts.map(|query| micros(query.took)).collect()
+            })
+            .into();
+        let all = count(calm.len() + during.len());
+        let kept = count(seen.iter().map(Vec::len).sum()) / all;
+        let [calm, during] = seen.try_into().ok()?;
+        Some(Self {
+            calm: Percentiles::of(calm)?,
+            during: Percentiles::of(during)?,
+            logins,
+            stolen,
+            kept,
+        })
+    }
+
+    fn told(&self, name: &str) -> f64 {
+        self.logins.get(name).copied().unwrap_or(0.0)
+    }
+
+    fn tell(&self, failed: f64) -> Reading {
+        reading([
+            ("calm_p50_us", self.calm.p50),
+            ("calm_p99_us", self.calm.p99),
+            ("storm_p50_us", self.during.p50),
+            ("storm_p99_us", self.during.p99),
+            ("p99_growth", self.during.p99 / self.calm.p99),
+            ("logins_per_second", self.told("per_second")),
+            ("logins_failed", failed),
+            ("stolen_percent", 100.0 * self.stolen),
+            ("kept_percent", 100.0 * self.kept),
+        ])
+    }
+}
+
+/// Of the queries of a window that count; microseconds.
+struct Percentiles {
+    p50: f64,
+    p99: f64,
+}
+
+impl Percentiles {
+    /// Nothing of too few.
+    fn of(mut taken: Vec<f64>) -> Option<Self> {
+        taken.sort_by(f64::total_cmp);
+        (taken.len() >= ENOUGH).then(|| Self {
+            p50: percentile(&taken, 50),
+            p99: percentile(&taken, 99),
+        })
+    }
+}
+
+/// The queries that began in a window.
+type Taken = Rc<RefCell<Vec<Query>>>;
+
+struct Query {
+    began: Duration,
+    took: Duration,
+}
+
+/// What the live sessions share.
+#[derive(Default)]
+struct Board {
+    /// The window that is open.
+    open: RefCell<Option<Taken>>,
+    over: Cell<bool>,
+}
+
+impl Board {
+    async fn window(&self, length: Duration) -> Taken {
+        let taken = Taken::default();
+        self.open.replace(Some(Rc::clone(&taken)));
+        sleep(length).await;
+        self.open.replace(None);
+        taken
+    }
+}
+
+/// A session that waits for an answer doesn't ask meanwhile. Those who would have asked would have
+/// waited as well, each for what was left; without them a long wait would count for one.
+fn note(window: Option<&Taken>, began: Duration, took: Duration) {
+    let mut left = window.and(Some(took));
+    while let (Some(taken), Some(wait)) = (window, left) {
+        taken.borrow_mut().push(Query { began, took: wait });
+        left = wait.checked_sub(PACE);
+    }
 }
