@@ -7,7 +7,7 @@ use crate::conductor::Results;
 use crate::contestants::Standing;
 use crate::job::Direction::{Download, Upload};
 use crate::process::Fault;
-use crate::stats::short;
+use crate::report::told;
 
 /// What a goal is relative to.
 #[derive(Clone, Copy, Debug)]
@@ -82,35 +82,41 @@ fn line(
     results: &Results,
     (at, case, goal): (usize, Case, &Goal),
 ) -> Result<(), Fault> {
-    let median = |found: &dyn Fn(&crate::conductor::Row) -> bool| {
-        let row = results.rows.iter().find(|row| found(row))?;
-        Some(results.spread(row, at, goal.key)?.median)
-    };
-    let Some(own) = median(&|row| row.standing == goal.standing) else {
+    let Some(row) = results
+        .rows
+        .iter()
+        .find(|row| row.standing == goal.standing && row.readings.contains_key(&at))
+    else {
         return Ok(());
     };
     let sticks = results.yardsticks(at, goal.key);
+    let held = |stick: Option<_>, against| results.held((row, stick?), (at, goal.key), against);
     let (here, limit, words) = match goal.against {
         Against::Best(limit) => (
-            sticks.best_peer.map(|best| own / best),
+            held(sticks.best_peer, |own, best| own / best),
             limit,
             "× best TLS peer",
         ),
-        Against::Raw(limit) => (sticks.raw.map(|raw| own / raw), limit, "× raw TCP copy"),
+        Against::Raw(limit) => (
+            held(sticks.raw, |own, raw| own / raw),
+            limit,
+            "× raw TCP copy",
+        ),
         Against::RawAnd(limit) => (
-            sticks.raw.map(|raw| own - raw),
+            held(sticks.raw, |own, raw| own - raw),
             limit,
             "more than the raw TCP copy",
         ),
-        Against::Itself(limit) => (Some(own), limit, ""),
+        Against::Itself(limit) => (results.spread(row, at, goal.key), limit, ""),
     };
     let label = label(case, goal.key);
     let verdict = match here {
-        Some(here) if here <= limit => "reached",
+        Some(here) if here.high <= limit => "reached",
+        Some(here) if here.median <= limit => "reached by the median",
         Some(_) => "**not reached**",
         None => "nothing to compare with",
     };
-    let here = here.map_or_else(String::new, short);
+    let here = here.map_or_else(String::new, told);
     let subject = match goal.standing {
         Standing::BothLegs => format!("{}, TLS on both legs", case.title()),
         Standing::Ours

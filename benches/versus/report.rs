@@ -1,5 +1,6 @@
 //! The run as Markdown.
 
+use std::cmp::Ordering::Equal;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,42 +15,64 @@ use crate::reach;
 use crate::stats::{Spread, short};
 use crate::summary;
 
-/// What the ratios of a case are taken to.
-pub(crate) struct Yardsticks {
-    pub(crate) raw: Option<f64>,
-    pub(crate) best_peer: Option<f64>,
+/// Whom the ratios of a case are taken to.
+pub(crate) struct Yardsticks<'r> {
+    pub(crate) raw: Option<&'r Row>,
+    /// By its median.
+    pub(crate) best_peer: Option<&'r Row>,
 }
 
 impl Results {
     /// What a contestant showed in a case.
     pub(crate) fn spread(&self, row: &Row, case: usize, key: &str) -> Option<Spread> {
-        let readings = row.readings.get(&case)?;
-        let values: Vec<f64> = readings
-            .iter()
-            .filter_map(|reading| reading.get(key).copied())
-            .collect();
+        self.summed_up(case, &values(row, case, key))
+    }
+
+    /// What a contestant showed, held against what a yardstick did, round by round: what a neighbour of
+    /// the machine does to a round, it does to both.
+    pub(crate) fn held(
+        &self,
+        (row, stick): (&Row, &Row),
+        (case, key): (usize, &str),
+        against: fn(f64, f64) -> f64,
+    ) -> Option<Spread> {
+        let (own, others) = (values(row, case, key), values(stick, case, key));
+        if own.len() != others.len() {
+            // One has failed in some round, and nobody knows in which.
+            let (own, other) = (Spread::of(&own)?.median, Spread::of(&others)?.median);
+            return Spread::of(&[against(own, other)]);
+        }
+        let pairs = own.into_iter().zip(others);
+        let held: Vec<f64> = pairs.map(|(own, other)| against(own, other)).collect();
+        self.summed_up(case, &held)
+    }
+
+    fn summed_up(&self, case: usize, values: &[f64]) -> Option<Spread> {
         if self.cases.get(case)?.is_in_windows() {
-            Spread::middle_half(&values)
+            Spread::middle_half(values)
         } else {
-            Spread::of(&values)
+            Spread::of(values)
         }
     }
 
-    pub(crate) fn yardsticks(&self, case: usize, key: &str) -> Yardsticks {
+    pub(crate) fn yardsticks(&self, case: usize, key: &str) -> Yardsticks<'_> {
         let median = |row: &Row| Some(self.spread(row, case, key)?.median);
-        let peers = self
-            .rows
-            .iter()
-            .filter(|row| row.standing == Standing::Peer);
+        let has_it = |row: &&Row| median(row).is_some();
+        let mut peers = self.rows.iter().filter(has_it);
         Yardsticks {
-            raw: self
-                .rows
-                .iter()
-                .find(|row| row.name == "raw")
-                .and_then(median),
-            best_peer: peers.filter_map(median).reduce(f64::min),
+            raw: peers.clone().find(|row| row.name == "raw"),
+            best_peer: peers
+                .by_ref()
+                .filter(|row| row.standing == Standing::Peer)
+                .min_by(|one, other| median(one).partial_cmp(&median(other)).unwrap_or(Equal)),
         }
     }
+}
+
+fn values(row: &Row, case: usize, key: &str) -> Vec<f64> {
+    let readings = row.readings.get(&case).into_iter().flatten();
+    let values = readings.filter_map(|reading| reading.get(key).copied());
+    values.collect()
 }
 
 /// Writes `versus.md` and `versus.json` into `dir`, which is there.
@@ -144,17 +167,16 @@ fn cells(
     if quantity.main {
         let sticks = results.yardsticks(case, quantity.key);
         for stick in [sticks.raw, sticks.best_peer] {
-            let ratio = spread
-                .zip(stick)
-                .map(|(spread, stick)| spread.median / stick);
-            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let ratio = stick
+                .and_then(|stick| results.held((row, stick), (case, quantity.key), |a, b| a / b));
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
             write!(out, " {ratio} |")?;
         }
     }
     Ok(())
 }
 
-fn told(spread: Spread) -> String {
+pub(crate) fn told(spread: Spread) -> String {
     if spread.low < spread.high {
         let (low, high) = (short(spread.low), short(spread.high));
         format!("{} ({low}..{high})", short(spread.median))
