@@ -19,7 +19,7 @@ mod stream;
 mod tls;
 mod verifier;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,15 +39,19 @@ pub use standing::Live;
 pub use stream::{BackendConnection, BackendPeer, Reached};
 pub use tls::{BackendTls, InvalidSslMode, SslMode, TrustedRoots};
 
-/// A project's backend: one address, or several that all serve the same.
+/// A project's backend: one address, or several that all serve the same. One that nobody has been sent
+/// to is not much more than its addresses.
 #[derive(Debug)]
 pub struct Backend {
-    endpoints: Vec<Arc<Endpoint>>,
+    addresses: Box<[BackendAddr]>,
+    dialling: Arc<Dialling>,
     balance: Balance,
+    /// Made on first use.
+    endpoints: OnceLock<Box<[Arc<Endpoint>]>>,
 }
 
-/// How each address of a backend is dialled.
-#[derive(Debug, Clone)]
+/// How each address of a backend is dialled. Equal for what is one and the same, as the same TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dialling {
     /// What its TLS must be. A Unix socket among other addresses has none, as with libpq.
     pub tls: BackendTls,
@@ -68,47 +72,66 @@ impl Backend {
     /// wildcard in the place of a host.
     pub fn new(
         addresses: Vec<BackendAddr>,
-        dialling: &Dialling,
+        dialling: Arc<Dialling>,
         balance: Balance,
     ) -> Result<Self, InvalidBackend> {
-        let is_lone = addresses.len() == 1;
-        let make = |addr: BackendAddr| {
-            if is_lone && addr.socket_path().is_some() && dialling.tls.mode() != SslMode::Disable {
-                return Err(InvalidBackend::TlsOverUnix { addr });
-            }
-            Endpoint::new(addr, dialling).map(Arc::new)
-        };
-        let endpoints: Vec<_> = addresses.into_iter().map(make).collect::<Result<_, _>>()?;
-        if endpoints.is_empty() {
+        if addresses.is_empty() {
             return Err(InvalidBackend::NoAddress);
         }
-        Ok(Self { endpoints, balance })
+        if let [lone @ BackendAddr::Unix { .. }] = addresses.as_slice()
+            && dialling.tls.mode() != SslMode::Disable
+        {
+            return Err(InvalidBackend::TlsOverUnix { addr: lone.clone() });
+        }
+        addresses.iter().try_for_each(Endpoint::check)?;
+        Ok(Self {
+            addresses: addresses.into(),
+            dialling,
+            balance,
+            endpoints: OnceLock::new(),
+        })
     }
 
     /// What is known of each address goes on from a backend of before, where the address stays: how
     /// many sessions it has, and whether it is set aside.
     #[must_use]
     pub fn carrying_on_from(self, previous: &Self) -> Self {
-        let known = |endpoint: &Arc<Endpoint>| {
-            let before = previous.endpoints.iter();
-            before
-                .filter(|other| other.addr() == endpoint.addr())
-                .map(|other| endpoint.with_standing_of(other))
-                .next()
+        let Some(before) = previous.endpoints.get() else {
+            // Nobody was sent to any of them.
+            return self;
         };
-        let endpoints = self.endpoints.into_iter();
+        let carry_on = |endpoint: &Arc<Endpoint>| {
+            let known = before.iter().find(|other| other.addr() == endpoint.addr());
+            known.map_or_else(
+                || Arc::clone(endpoint),
+                |known| Arc::new(endpoint.with_standing_of(known)),
+            )
+        };
+        let endpoints: Box<[_]> = self.endpoints().iter().map(carry_on).collect();
         Self {
-            endpoints: endpoints
-                .map(|endpoint| known(&endpoint).map_or(endpoint, Arc::new))
-                .collect(),
+            endpoints: OnceLock::from(endpoints),
             ..self
         }
+    }
+
+    /// Whether the other one goes to the same addresses, in the same way.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.addresses == other.addresses
+            && self.dialling == other.dialling
+            && self.balance == other.balance
     }
 
     /// Its addresses, at least one, in the order of the configuration.
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+        self.endpoints.get_or_init(|| {
+            let addresses = self.addresses.iter();
+            // None is left out: each was checked.
+            let made =
+                addresses.filter_map(|addr| Endpoint::new(addr.clone(), &self.dialling).ok());
+            made.map(Arc::new).collect()
+        })
     }
 
     /// Connects to the first address that will have us, and sends it the StartupMessage. An address
@@ -132,7 +155,7 @@ impl Backend {
     /// Those to try, in this order: the addresses in good standing as `balance` has it, and last, of
     /// those set aside, the one that failed the longest ago and that nobody is trying.
     fn candidates(&self) -> Vec<Arc<Endpoint>> {
-        balance::candidates(&self.endpoints, self.balance, Instant::now())
+        balance::candidates(self.endpoints(), self.balance, Instant::now())
     }
 }
 

@@ -51,6 +51,19 @@ pub(super) struct Tls {
 }
 
 impl Endpoint {
+    /// Whether there can be one of that address.
+    ///
+    /// # Errors
+    /// A wildcard in the place of a host.
+    pub(super) fn check(addr: &BackendAddr) -> Result<(), InvalidBackend> {
+        match addr {
+            BackendAddr::Tcp { host, .. } if server_name(host).is_none() => {
+                Err(InvalidBackend::Wildcard { host: host.clone() })
+            }
+            BackendAddr::Tcp { .. } | BackendAddr::Unix { .. } => Ok(()),
+        }
+    }
+
     /// An address of which nothing is known yet.
     ///
     /// # Errors
@@ -66,7 +79,7 @@ impl Endpoint {
                 Way::Tcp {
                     host: host.clone(),
                     port: *port,
-                    tls: tls(&dialling.tls, name),
+                    tls: tls(&dialling.tls, name.to_owned()),
                 }
             }
         };
@@ -163,9 +176,9 @@ fn tls(tls: &BackendTls, name: ServerName<'static>) -> Option<Tls> {
     })
 }
 
-fn server_name(host: &Host) -> Option<ServerName<'static>> {
+fn server_name(host: &Host) -> Option<ServerName<'_>> {
     match host {
-        Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
+        Host::Name(name) => ServerName::try_from(name.as_str()).ok(),
         Host::Address(ip) => Some(ServerName::IpAddress((*ip).into())),
     }
 }

@@ -312,7 +312,26 @@ fn tls_over_a_unix_socket_and_a_wildcard_host_are_refused_by_the_configuration()
         ("postgres://*.internal", "*.internal"),
     ] {
         let addresses = vec![addr.parse().unwrap()];
-        let error = Backend::new(addresses, &dialling(&require), Balance::Order).unwrap_err();
+        let error = Backend::new(addresses, dialling(&require).into(), Balance::Order).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+#[test]
+fn what_an_address_needs_is_made_when_somebody_is_sent_to_it() {
+    let made = |addr: &str| {
+        let dialling = Arc::new(dialling(&BackendTls::disable()));
+        Backend::new(vec![addr.parse().unwrap()], dialling, Balance::Order).unwrap()
+    };
+    let (before, addr) = (made("postgres://10.0.0.1"), "postgres://10.0.0.1");
+    assert!(before.endpoints.get().is_none());
+    // Of what nobody asked for there is nothing to go on from.
+    let after = made(addr).carrying_on_from(&before);
+    assert!(after.endpoints.get().is_none());
+    let session = after.endpoints()[0].enter();
+    assert!(after.endpoints.get().is_some());
+    let again = made(addr).carrying_on_from(&after);
+    assert_eq!(again.endpoints()[0].live(), 1);
+    drop(session);
+    assert_eq!(again.endpoints()[0].live(), 0);
 }

@@ -1,6 +1,7 @@
 //! TLS towards a backend.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -88,6 +89,24 @@ pub struct BackendTls {
     config: Option<Arc<ClientConfig>>,
 }
 
+impl PartialEq for BackendTls {
+    /// Whether both are one and the same, as clones are.
+    fn eq(&self, other: &Self) -> bool {
+        let config = |tls: &Self| tls.config.as_ref().map(Arc::as_ptr);
+        (self.mode, self.negotiation, config(self))
+            == (other.mode, other.negotiation, config(other))
+    }
+}
+
+impl Eq for BackendTls {}
+
+impl Hash for BackendTls {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let config = self.config.as_ref().map(Arc::as_ptr);
+        (self.mode, self.negotiation, config).hash(state);
+    }
+}
+
 impl BackendTls {
     /// Plaintext.
     #[must_use]
@@ -150,15 +169,6 @@ impl BackendTls {
     pub fn is_shared(&self) -> bool {
         let config = self.config.as_ref();
         config.is_some_and(|config| Arc::strong_count(config) > 1)
-    }
-
-    /// Whether both are one and the same, as clones are.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (&self.config, &other.config) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (one, other) => one.is_none() && other.is_none(),
-        }
     }
 
     /// The mode that it was built from.

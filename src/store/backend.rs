@@ -33,13 +33,13 @@ pub(super) fn backend(
     (store, shared): (&ProjectKeystore, &SharedTls),
     previous: Option<(&Arc<Backend>, bool)>,
 ) -> Result<(Arc<Backend>, Option<String>), BackendError> {
-    let made = make(
-        project,
-        (store, shared),
-        previous.map(|(previous, _)| &**previous),
-    );
+    let made = make(project, (store, shared));
     match (made, previous) {
-        (Ok(backend), _) => Ok((Arc::new(backend), None)),
+        (Ok(backend), Some((before, _))) if backend.is_same(before) => {
+            Ok((Arc::clone(before), None))
+        }
+        (Ok(backend), Some((before, _))) => Ok((Arc::new(backend.carrying_on_from(before)), None)),
+        (Ok(backend), None) => Ok((Arc::new(backend), None)),
         (Err(error), Some((before, true))) => {
             let text =
                 format!("{error}; the backend is still verified by what there was from before");
@@ -49,12 +49,10 @@ pub(super) fn backend(
     }
 }
 
-/// Makes the backend of a project whose CA is kept in `store`. What is known of its addresses goes on
-/// from `previous`.
+/// Makes the backend of a project whose CA is kept in `store`.
 fn make(
     project: &ProjectSpec,
     (store, shared): (&ProjectKeystore, &SharedTls),
-    previous: Option<&Backend>,
 ) -> Result<Backend, BackendError> {
     let spec = &project.backend;
     let root = spec.sslrootcert.as_ref();
@@ -88,11 +86,17 @@ fn make(
         names: spec.names,
         tcp: spec.tcp,
     };
-    let backend = Backend::new(spec.addresses.clone(), &dialling, spec.balance)?;
-    Ok(match previous {
-        Some(previous) => backend.carrying_on_from(previous),
-        None => backend,
-    })
+    let is_own = root == Some(&RootCert::Project) || spec.client_certificate.is_some();
+    let dialling = if is_own {
+        Arc::new(dialling)
+    } else {
+        shared.dialling(dialling)
+    };
+    Ok(Backend::new(
+        spec.addresses.clone(),
+        dialling,
+        spec.balance,
+    )?)
 }
 
 fn client_identity(files: &ClientCertificate) -> Result<ClientIdentity, BackendError> {

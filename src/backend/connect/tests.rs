@@ -25,7 +25,7 @@ fn backend(addresses: &[String], connect_timeout: Duration) -> Backend {
         tcp: TcpTuning::default(),
     };
     let addresses = addresses.iter().map(|addr| addr.parse().unwrap());
-    Backend::new(addresses.collect(), &dialling, Balance::Order).unwrap()
+    Backend::new(addresses.collect(), dialling.into(), Balance::Order).unwrap()
 }
 
 /// As long as a test waits for what must come.

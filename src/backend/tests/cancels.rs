@@ -89,7 +89,7 @@ async fn t9_a_cancel_goes_by_what_is_in_force_where_the_address_is_still_known()
     let addr = |text: &str| text.parse::<BackendAddr>().unwrap();
     let made = |pki: &Pki, addr: BackendAddr| {
         let dialling = dialling(&pki.tls(SslMode::VerifyFull));
-        Backend::new(vec![addr], &dialling, Balance::Order).unwrap()
+        Backend::new(vec![addr], dialling.into(), Balance::Order).unwrap()
     };
     let here = addr("postgres://127.0.0.1:5432");
     let reached = Reached {

@@ -1,16 +1,23 @@
 //! [`SharedTls`]: TLS towards backends, made once for all projects that demand the same of it.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{BackendTls, InvalidBackend, SslMode, TrustedRoots};
+use crate::backend::{BackendTls, Dialling, InvalidBackend, SslMode, TrustedRoots};
 use crate::config::RootCert;
 use crate::stamp::Stamp;
 
 /// TLS towards backends, by what is demanded of it. The CAs of a system, some hundreds of kilobytes of
 /// them, are read and kept once, however many projects trust them.
 #[derive(Debug, Default)]
-pub(in crate::store) struct SharedTls(Mutex<HashMap<Demand, Kept>>);
+pub(in crate::store) struct SharedTls(Mutex<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    tls: HashMap<Demand, Kept>,
+    /// All that dials by it, with what else there is to dialling: most projects say nothing of that.
+    dialling: HashSet<Arc<Dialling>>,
+}
 
 /// What projects may have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +53,12 @@ impl SharedTls {
             Some(RootCert::File(path)) => Some(Stamp::of(path)),
             Some(RootCert::System | RootCert::Project) | None => None,
         };
-        if let Some(kept) = self.lock().get(&demand).filter(|kept| kept.stamp == stamp) {
+        if let Some(kept) = self
+            .lock()
+            .tls
+            .get(&demand)
+            .filter(|kept| kept.stamp == stamp)
+        {
             return Ok(kept.tls.clone());
         }
         let tls = BackendTls::new(mode, read()?.as_ref())?;
@@ -54,19 +66,32 @@ impl SharedTls {
             stamp,
             tls: tls.clone(),
         };
-        self.lock().insert(demand, kept);
+        self.lock().tls.insert(demand, kept);
         Ok(tls)
+    }
+
+    /// The same way of dialling, kept once for all who dial so.
+    pub(super) fn dialling(&self, dialling: Dialling) -> Arc<Dialling> {
+        let known = &mut self.lock().dialling;
+        if let Some(known) = known.get(&dialling) {
+            return Arc::clone(known);
+        }
+        let dialling = Arc::new(dialling);
+        known.insert(Arc::clone(&dialling));
+        dialling
     }
 
     /// Forgets what no project uses any more; and the CAs of the system, which have no single file
     /// by which a change could be seen.
     pub(in crate::store) fn tidy(&self) {
         let is_of_system = |demand: &Demand| demand.roots == Some(RootCert::System);
-        self.lock()
-            .retain(|demand, kept| kept.tls.is_shared() && !is_of_system(demand));
+        let Shared { tls, dialling } = &mut *self.lock();
+        // First, since each of them uses the TLS by which it dials.
+        dialling.retain(|dialling| Arc::strong_count(dialling) > 1);
+        tls.retain(|demand, kept| kept.tls.is_shared() && !is_of_system(demand));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Demand, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,11 +99,14 @@ impl SharedTls {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use jiff::Timestamp;
 
     use super::*;
+    use crate::backend::NameCaching;
     use crate::pki::Keystore;
+    use crate::relay::TcpTuning;
 
     #[test]
     fn roots_are_read_once_until_their_file_changes_or_nobody_uses_them() {
@@ -98,18 +126,37 @@ mod tests {
             })
         };
         let first = tls().unwrap();
-        assert!(tls().unwrap().is_same(&first));
+        assert_eq!(tls().unwrap(), first);
         shared.tidy();
-        assert!(tls().unwrap().is_same(&first));
+        assert_eq!(tls().unwrap(), first);
         assert_eq!(reads.get(), 1);
         let good = fs::read(&path).unwrap();
         fs::write(&path, "hush").unwrap();
         assert!(tls().is_err());
         fs::write(&path, good).unwrap();
-        assert!(!tls().unwrap().is_same(&first));
+        assert_ne!(tls().unwrap(), first);
         assert_eq!(reads.get(), 3);
         shared.tidy();
         drop(tls().unwrap());
         assert_eq!(reads.get(), 4);
+    }
+
+    #[test]
+    fn projects_that_dial_alike_share_it_until_none_is_left() {
+        let shared = SharedTls::default();
+        let dialling = |seconds| {
+            shared.dialling(Dialling {
+                tls: BackendTls::new(SslMode::Disable, None).unwrap(),
+                connect_timeout: Duration::from_secs(seconds),
+                names: NameCaching::default(),
+                tcp: TcpTuning::default(),
+            })
+        };
+        let (one, other) = (dialling(1), dialling(2));
+        assert!(Arc::ptr_eq(&one, &dialling(1)) && one != other);
+        drop(other);
+        shared.tidy();
+        assert_eq!(shared.lock().dialling.len(), 1);
+        assert!(Arc::ptr_eq(&one, &dialling(1)));
     }
 }
