@@ -34,7 +34,7 @@ use crate::address::ClientAddr;
 use crate::config::Revision;
 use crate::connection::Gate;
 use crate::gate::allow_list::{AllowList, Hits, Shadow};
-use crate::gate::rule::{Rule, Source, Verdict};
+use crate::gate::rule::{Remarks, Rule, Source, Verdict};
 use crate::id::ProjectName;
 use crate::project::{Project, Projects};
 use crate::revocation;
@@ -157,7 +157,7 @@ impl From<&Rule> for ProposedRule {
         Self {
             verdict: rule.verdict.to_string(),
             source: rule.source.to_string(),
-            expires: rule.expires.map(|expires| expires.to_string()),
+            expires: rule.expires().map(|expires| expires.to_string()),
         }
     }
 }
@@ -169,7 +169,10 @@ impl ProposedRule {
             Some(text) => Some(text.parse().ok()?),
             None => None,
         };
-        Some(Rule { expires, ..rule })
+        Some(rule.with(Remarks {
+            expires,
+            ..Remarks::default()
+        }))
     }
 }
 
@@ -335,7 +338,7 @@ async fn compile(
 fn distinct(rules: Vec<Rule>) -> Vec<Rule> {
     let mut kept: HashMap<(Verdict, Source), Rule> = HashMap::new();
     for rule in rules {
-        let holds = |rule: &Rule| rule.expires.unwrap_or(Timestamp::MAX);
+        let holds = |rule: &Rule| rule.expires().unwrap_or(Timestamp::MAX);
         let key = (rule.verdict, rule.source.clone());
         match kept.get(&key) {
             Some(other) if holds(other) >= holds(&rule) => {}

@@ -10,7 +10,7 @@ use super::problem::Place;
 use super::reader::{Item, Spot};
 use super::section::{Section, nearest};
 use super::value::Value;
-use crate::gate::rule::{Rule, RuleId, Source, TagName, Verdict};
+use crate::gate::rule::{Remarks, Rule, RuleId, Source, TagName, Verdict};
 
 /// A rule and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,14 +127,15 @@ fn read_table(section: &mut Section<'_, '_>, verdict: Verdict) -> Option<Rule> {
     let expires = section.optional("expires");
     let author = section.optional("author");
     let id: Option<RuleId> = section.optional("id");
-    let rule = Rule::new(verdict, source?);
-    Some(Rule {
-        id: id.unwrap_or(rule.id),
+    let mut rule = Rule::new(verdict, source?).with(Remarks {
         note,
         expires,
         author,
-        ..rule
-    })
+    });
+    if let Some(id) = id {
+        rule.id = id;
+    }
+    Some(rule)
 }
 
 fn warn_about(item: &mut Item<'_, '_>, rule: &Rule) {
@@ -162,9 +163,9 @@ pub(crate) fn show_rule(rule: &Rule) -> String {
     let mut key = |name: &str, value: Option<String>| {
         keys.extend(value.map(|value| format!("{name} = {value}")));
     };
-    key("note", rule.note.as_ref().map(Value::show));
-    key("expires", rule.expires.as_ref().map(Value::show));
-    key("author", rule.author.as_ref().map(Value::show));
+    key("note", rule.note().map(Value::show));
+    key("expires", rule.expires().as_ref().map(Value::show));
+    key("author", rule.author().map(Value::show));
     key(
         "id",
         Some(&rule.id)

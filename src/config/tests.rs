@@ -127,10 +127,10 @@ fn a_rule_is_a_string_or_a_table() {
     let project = &config.projects[&"acme".parse().unwrap()];
     let rule = &project.rules[1].rule;
     assert_eq!(rule.verdict, Verdict::Deny);
-    assert_eq!(rule.note.as_ref().unwrap().as_str(), "left");
-    assert_eq!(rule.author.as_ref().unwrap().as_str(), "ann");
+    assert_eq!(rule.note().unwrap().as_str(), "left");
+    assert_eq!(rule.author().unwrap().as_str(), "ann");
     assert_eq!(rule.id.to_string(), "gone");
-    assert_eq!(rule.expires.unwrap().to_string(), "2999-01-31T17:00:00Z");
+    assert_eq!(rule.expires().unwrap().to_string(), "2999-01-31T17:00:00Z");
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].message().contains("has expired"));
 }

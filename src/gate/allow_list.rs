@@ -2,21 +2,23 @@
 
 mod explain;
 mod hits;
+mod prefixes;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 pub(super) use self::hits::Counter;
+use self::prefixes::Prefixes;
 use super::network::Network;
-use super::rule::{Rule, RuleId, Source, TagName, Verdict};
+use super::rule::{Author, Note, Rule, RuleId, Source, TagName, Verdict};
 use super::set::{NetworkSet, half};
-use super::trie::PrefixTrie;
 use crate::address::ClientAddr;
 
 pub use self::explain::{Explanation, Shadow, Shadowed};
@@ -29,31 +31,25 @@ pub use self::hits::Hits;
 /// shortest prefix there is. Rules that have expired are as if absent, from that moment on and
 /// without compiling again. Nobody is let in by an empty list, or where nothing matches (T25).
 ///
-/// A decision is one lookup in the [`PrefixTrie`] of the list, and one in that of each tag; it never
-/// waits for anything.
+/// A decision looks through the few prefixes of a short list, or is one lookup in the trie of a long
+/// one, and one in that of each tag; it never waits for anything.
 #[derive(Debug)]
 pub struct AllowList {
     rules: Box<[Rule]>,
-    /// Gives places in `entries`.
-    trie: PrefixTrie,
-    entries: Box<[Entry]>,
+    /// Of a long list.
+    prefixes: Option<Box<Prefixes>>,
     tagged: Box<[Tagged]>,
-    counters: Box<[Counter]>,
+    /// One for each rule, once one of them has decided.
+    counters: OnceLock<Box<[Counter]>>,
     revision: Revision,
 }
 
-/// A prefix of a rule.
-#[derive(Debug)]
-struct Entry {
-    /// The place of the rule.
-    rule: u32,
-    /// Who decides if this rule has expired: the next of the same prefix, or else the first of the
-    /// longest prefix around it. [`NO_ENTRY`] if there is none.
-    next: u32,
-    length: u8,
-}
+/// A list of no more prefixes is looked through: that takes no longer than a trie of them would, and
+/// most projects have so few.
+const FEW: usize = 4;
 
-const NO_ENTRY: u32 = u32::MAX;
+/// A rule that matches, its place, and the length of its prefix.
+type Matching<'a> = (u32, &'a Rule, u8);
 
 /// A rule about a tag.
 #[derive(Debug)]
@@ -89,11 +85,10 @@ impl AllowList {
         if !invalid.is_empty() {
             return Err(invalid);
         }
-        let (prefixes, entries) = entries(&rules);
+        let number = rules.iter().flat_map(|rule| blocks(&rule.source)).count();
         Ok(Self {
-            trie: PrefixTrie::compile(prefixes.into_iter().zip(0..)),
-            entries: entries.into(),
-            counters: rules.iter().map(|_| Counter::default()).collect(),
+            prefixes: (number > FEW).then(|| Prefixes::compile(&rules).into()),
+            counters: OnceLock::new(),
             revision: Revision::of(&rules, &tagged),
             tagged: tagged.into(),
             rules: rules.into(),
@@ -132,17 +127,18 @@ impl AllowList {
         }
     }
 
-    /// The longest match among the list's own prefixes, with the rule's place and the length.
-    fn own_match(&self, addr: ClientAddr, now: Timestamp) -> Option<(u32, &Rule, u8)> {
-        let mut at = self.trie.find(addr.ip())?;
-        loop {
-            let entry = self.entries.get(at as usize)?;
-            let rule = self.rules.get(entry.rule as usize)?;
-            if rule.is_in_force(now) {
-                return Some((entry.rule, rule, entry.length));
-            }
-            at = entry.next;
+    /// The longest match among the list's own prefixes.
+    fn own_match(&self, addr: ClientAddr, now: Timestamp) -> Option<Matching<'_>> {
+        if let Some(prefixes) = &self.prefixes {
+            return prefixes.find(&self.rules, addr, now);
         }
+        let in_force = (0..).zip(&self.rules);
+        let in_force = in_force.filter(|(_, rule)| rule.is_in_force(now));
+        let matching = in_force.filter_map(|(place, rule): (u32, _)| {
+            let length = length_of_match(&rule.source, addr)?;
+            Some((place, rule, length))
+        });
+        matching.max_by_key(|(place, rule, length)| (*length, rank(rule), Reverse(*place)))
     }
 
     /// The next moment at which a rule expires, so that sessions it let in have to be decided anew.
@@ -150,7 +146,7 @@ impl AllowList {
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         self.rules
             .iter()
-            .filter_map(|rule| rule.expires)
+            .filter_map(Rule::expires)
             .filter(|expires| *expires > now)
             .min()
     }
@@ -170,12 +166,15 @@ impl AllowList {
     /// Bytes on the heap, without the tags' sets, which are shared.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        self.trie.heap_size()
+        let prefixes = self.prefixes.as_ref();
+        prefixes.map_or(0, |prefixes| prefixes.heap_size())
             + size_of_val(&*self.rules)
             + self.rules.iter().map(Rule::heap_size).sum::<usize>()
-            + size_of_val(&*self.entries)
             + size_of_val(&*self.tagged)
-            + size_of_val(&*self.counters)
+            + self
+                .counters
+                .get()
+                .map_or(0, |counters| size_of_val(&**counters))
     }
 }
 
@@ -195,45 +194,15 @@ fn repeated_ids(rules: &[Rule]) -> Vec<InvalidRule> {
     repeated
 }
 
-/// All prefixes of all rules in the trie's order (a prefix before those within it), and for each
-/// the entry it stands for. Of equal prefixes the one to prefer comes first: `deny`, and then what
-/// stays longest.
-fn entries(rules: &[Rule]) -> (Vec<IpNet>, Vec<Entry>) {
-    let mut prefixes: Vec<(IpNet, &Rule, u32)> = Vec::new();
-    for (place, rule) in (0..).zip(rules) {
-        prefixes.extend(blocks(&rule.source).map(|block| (block, rule, place)));
-    }
-    prefixes.sort_by_key(|(prefix, rule, _)| {
-        let stays = rule.expires.unwrap_or(Timestamp::MAX);
-        (*prefix, std::cmp::Reverse((rule.verdict, stays)))
-    });
-    let mut entries: Vec<Entry> = Vec::with_capacity(prefixes.len());
-    let mut open: Vec<(IpNet, u32)> = Vec::new();
-    for (at, (prefix, _, rule)) in (0..).zip(&prefixes) {
-        while open
-            .pop_if(|(around, _)| !around.contains(prefix))
-            .is_some()
-        {}
-        let next = match (open.last(), entries.last_mut()) {
-            (Some((same, _)), Some(previous)) if same == prefix => {
-                std::mem::replace(&mut previous.next, at)
-            }
-            (Some((_, around)), _) => *around,
-            (None, _) => NO_ENTRY,
-        };
-        if open.last().is_none_or(|(around, _)| around != prefix) {
-            open.push((*prefix, at));
-        }
-        entries.push(Entry {
-            rule: *rule,
-            next,
-            length: prefix.prefix_len(),
-        });
-    }
-    (
-        prefixes.into_iter().map(|(prefix, ..)| prefix).collect(),
-        entries,
-    )
+/// The greatest of those with equal prefixes decides: `deny`, and then what stays longest.
+fn rank(rule: &Rule) -> (Verdict, Timestamp) {
+    (rule.verdict, rule.expires().unwrap_or(Timestamp::MAX))
+}
+
+/// The longest prefix that a source itself names and that holds the address, in bits.
+fn length_of_match(source: &Source, addr: ClientAddr) -> Option<u8> {
+    let holding = blocks(source).filter(|block| block.contains(&addr.ip()));
+    holding.map(|block| block.prefix_len()).max()
 }
 
 /// The prefixes that a source itself names.
@@ -327,12 +296,10 @@ impl Revision {
             add(&rule.id.to_string());
             add(&rule.verdict.to_string());
             add(&rule.source.to_string());
-            add(rule.note.as_ref().map_or("", |note| note.as_str()));
-            add(&rule
-                .expires
-                .map(|expires| expires.to_string())
-                .unwrap_or_default());
-            add(rule.author.as_ref().map_or("", |author| author.as_str()));
+            add(rule.note().map_or("", Note::as_str));
+            let expires = rule.expires().map(|expires| expires.to_string());
+            add(&expires.unwrap_or_default());
+            add(rule.author().map_or("", Author::as_str));
         }
         for Tagged { set, .. } in tagged {
             context.update(&set.digest());

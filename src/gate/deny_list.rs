@@ -161,7 +161,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::gate::rule::Verdict;
+    use crate::gate::rule::{Remarks, Verdict};
 
     fn addr(text: &str) -> ClientAddr {
         text.parse::<IpAddr>().unwrap().into()
@@ -172,9 +172,11 @@ mod tests {
     }
 
     fn rules(rules: &[(&str, Option<Timestamp>)]) -> AllowList {
-        let rule = |(source, expires): &(&str, Option<Timestamp>)| Rule {
-            expires: *expires,
-            ..Rule::new(Verdict::Deny, source.parse().unwrap())
+        let rule = |(source, expires): &(&str, Option<Timestamp>)| {
+            Rule::new(Verdict::Deny, source.parse().unwrap()).with(Remarks {
+                expires: *expires,
+                ..Remarks::default()
+            })
         };
         AllowList::compile(rules.iter().map(rule).collect(), |_| None).unwrap()
     }

@@ -17,6 +17,13 @@ pub struct Rule {
     pub verdict: Verdict,
     /// Whom it matches.
     pub source: Source,
+    /// None if there is nothing in it: there may be a million rules.
+    remarks: Option<Box<Remarks>>,
+}
+
+/// What a rule may say besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remarks {
     /// Why it is there, in its author's words.
     pub note: Option<Note>,
     /// From this moment on the rule is as if absent.
@@ -34,10 +41,36 @@ impl Rule {
             id,
             verdict,
             source,
-            note: None,
-            expires: None,
-            author: None,
+            remarks: None,
         }
+    }
+
+    /// The rule with these remarks, and no others.
+    #[must_use]
+    pub fn with(self, remarks: Remarks) -> Self {
+        let is_empty = remarks == Remarks::default();
+        Self {
+            remarks: (!is_empty).then(|| remarks.into()),
+            ..self
+        }
+    }
+
+    /// Why it is there, in its author's words.
+    #[must_use]
+    pub fn note(&self) -> Option<&Note> {
+        self.remarks.as_ref()?.note.as_ref()
+    }
+
+    /// From this moment on the rule is as if absent.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.remarks.as_ref()?.expires
+    }
+
+    /// Who wrote it.
+    #[must_use]
+    pub fn author(&self) -> Option<&Author> {
+        self.remarks.as_ref()?.author.as_ref()
     }
 
     /// Bytes that the rule has on the heap.
@@ -51,14 +84,18 @@ impl Rule {
             Name::Derived(_) => 0,
             Name::Given(text) => text.len(),
         };
-        let note = self.note.as_ref().map_or(0, |note| note.0.len());
-        source + id + note + self.author.as_ref().map_or(0, |author| author.0.len())
+        let remarks = self.remarks.as_ref().map_or(0, |remarks| {
+            let note = remarks.note.as_ref().map_or(0, |note| note.0.len());
+            let author = remarks.author.as_ref().map_or(0, |author| author.0.len());
+            size_of::<Remarks>() + note + author
+        });
+        source + id + remarks
     }
 
     /// Whether the rule still counts at `now`.
     #[must_use]
     pub fn is_in_force(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+        self.expires().is_none_or(|expires| now < expires)
     }
 }
 

@@ -15,7 +15,7 @@ use jiff::{Span, Timestamp};
 
 use super::Failure;
 use crate::config::{Revision, RuleSpec};
-use crate::gate::rule::{Author, Note, Rule, RuleId, Source, Verdict};
+use crate::gate::rule::{self, Author, Note, Rule, RuleId, Source, Verdict};
 use crate::id::ProjectName;
 use crate::store::edit::{Edit, Owner, Selector};
 
@@ -59,12 +59,11 @@ pub(in crate::cli) struct Remarks {
 
 impl Remarks {
     fn on(&self, verdict: Verdict, source: Source) -> Rule {
-        Rule {
+        Rule::new(verdict, source).with(rule::Remarks {
             note: self.note.clone(),
             expires: self.expires.map(|expiry| expiry.0),
             author: self.author.clone(),
-            ..Rule::new(verdict, source)
-        }
+        })
     }
 }
 
@@ -216,14 +215,15 @@ pub(super) fn merged(rules: &[RuleSpec], wanted: &[Rule]) -> Vec<Rule> {
         let Some(there) = there else {
             return wanted.clone();
         };
-        let kept = there.expires.filter(|_| there.is_in_force(now));
-        Rule {
-            id: there.id.clone(),
-            note: wanted.note.clone().or_else(|| there.note.clone()),
-            expires: wanted.expires.or(kept),
-            author: wanted.author.clone().or_else(|| there.author.clone()),
-            ..wanted.clone()
-        }
+        let kept = there.expires().filter(|_| there.is_in_force(now));
+        let remarks = rule::Remarks {
+            note: wanted.note().or_else(|| there.note()).cloned(),
+            expires: wanted.expires().or(kept),
+            author: wanted.author().or_else(|| there.author()).cloned(),
+        };
+        let mut merged = wanted.clone().with(remarks);
+        merged.id = there.id.clone();
+        merged
     };
     let mut seen = HashSet::new();
     let first = wanted.iter().filter(|rule| seen.insert(&rule.source));

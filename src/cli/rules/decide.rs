@@ -184,8 +184,8 @@ pub(in crate::cli) fn on_deny_list(
     let is_same = |other: &&DenyListed| (&other.id, &other.file) == (&entry.id, &entry.file);
     let in_force = in_force.filter(is_same).cloned();
     Ok(Some(OnDenyList {
-        note: rule.and_then(|rule| Some(rule.note.as_ref()?.to_string())),
-        expires: rule.and_then(|rule| Some(rule.expires?.to_string())),
+        note: rule.and_then(|rule| Some(rule.note()?.to_string())),
+        expires: rule.and_then(|rule| Some(rule.expires()?.to_string())),
         written,
         entry: in_force.unwrap_or(entry),
     }))
@@ -198,8 +198,8 @@ fn deciding(spec: &ProjectSpec, rule: &Rule, running: Option<&DecisionInForce>) 
     Deciding {
         verdict: rule.verdict.to_string(),
         source: rule.source.to_string(),
-        note: rule.note.as_ref().map(ToString::to_string),
-        expires: rule.expires.map(|expires| expires.to_string()),
+        note: rule.note().map(ToString::to_string),
+        expires: rule.expires().map(|expires| expires.to_string()),
         written: written(spec, &id),
         hits: hits.map(|hits| hits.hits),
         last_hit: hits.and_then(|hits| hits.last_hit.clone()),

@@ -14,7 +14,7 @@ use super::Failure;
 use super::change::{Change, How, make, merged};
 use super::providers::{Entry, Listed, Provider};
 use crate::gate::network::Network;
-use crate::gate::rule::{Note, Rule, Source, Verdict};
+use crate::gate::rule::{Note, Remarks, Rule, Source, Verdict};
 use crate::id::ProjectName;
 use crate::store::edit::Owner;
 
@@ -105,11 +105,12 @@ fn rule(entry: &Entry) -> Result<Rule, String> {
     let note = entry.note.as_deref().map(str::trim);
     let note = note.filter(|note| !note.is_empty());
     let expires = entry.expires.as_deref();
-    Ok(Rule {
+    let remarks = Remarks {
         note: note.map(parse::<Note>).transpose()?,
         expires: expires.map(parse::<Timestamp>).transpose()?,
-        ..Rule::new(Verdict::Allow, Source::Network(network))
-    })
+        author: None,
+    };
+    Ok(Rule::new(Verdict::Allow, Source::Network(network)).with(remarks))
 }
 
 fn parse<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::super::network::Network;
 use super::super::rule::{Rule, Source, Verdict};
-use super::{AllowList, Decision, blocks};
+use super::{AllowList, Decision, length_of_match};
 use crate::address::ClientAddr;
 
 /// A decision, and all that could have decided otherwise.
@@ -81,8 +81,7 @@ impl AllowList {
     fn longest_match(&self, place: u32, rule: &Rule, addr: ClientAddr) -> Option<u8> {
         match &rule.source {
             Source::Network(_) | Source::Anywhere | Source::Nowhere | Source::Endpoint(_) => {
-                let holding = blocks(&rule.source).filter(|block| block.contains(&addr.ip()));
-                holding.map(|block| block.prefix_len()).max()
+                length_of_match(&rule.source, addr)
             }
             Source::Tag(_) => {
                 let tagged = self.tagged.iter().find(|tagged| tagged.rule == place)?;

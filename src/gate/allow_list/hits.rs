@@ -17,6 +17,13 @@ pub struct Hits {
     pub last: Option<Timestamp>,
 }
 
+impl Hits {
+    const NONE: Self = Self {
+        count: 0,
+        last: None,
+    };
+}
+
 /// Kept apart from all that a lookup reads, so that counting disturbs nobody's cache lines.
 #[derive(Debug, Default)]
 pub(in crate::gate) struct Counter {
@@ -53,34 +60,41 @@ impl AllowList {
     /// Counts the decision for its rule: once for each connection, not when a live session is
     /// decided anew, nor for a question from the command line.
     pub fn count(&self, decision: &Decision<'_>, now: Timestamp) {
-        let counter = decision
-            .matched
-            .and_then(|matched| self.counters.get(matched.place as usize));
-        if let Some(counter) = counter {
+        let Some(matched) = decision.matched else {
+            return;
+        };
+        if let Some(counter) = self.counters().get(matched.place as usize) {
             counter.hit(now);
         }
     }
 
     /// Every rule with its hits, in the order in which they were written.
     pub fn hits(&self) -> impl Iterator<Item = (&Rule, Hits)> {
-        self.rules
-            .iter()
-            .zip(self.counters.iter().map(Counter::read))
+        let counters = self.counters.get();
+        self.rules.iter().enumerate().map(move |(place, rule)| {
+            let counter = counters.and_then(|counters| counters.get(place));
+            (rule, counter.map_or(Hits::NONE, Counter::read))
+        })
     }
 
     /// Goes on counting where the list before this one stands, for rules that have the same id.
     /// To be called once, before or after this list takes the other's place.
     pub fn carry_hits_from(&self, before: &Self) {
-        let known: HashMap<&RuleId, &Counter> = before
-            .rules
-            .iter()
-            .map(|rule| &rule.id)
-            .zip(&before.counters)
-            .collect();
-        for (rule, counter) in self.rules.iter().zip(&self.counters) {
+        let Some(counters) = before.counters.get() else {
+            // None of its rules has decided yet.
+            return;
+        };
+        let ids = before.rules.iter().map(|rule| &rule.id);
+        let known: HashMap<&RuleId, &Counter> = ids.zip(counters).collect();
+        for (rule, counter) in self.rules.iter().zip(self.counters()) {
             if let Some(old) = known.get(&rule.id) {
                 counter.add(old);
             }
         }
+    }
+
+    fn counters(&self) -> &[Counter] {
+        let none_yet = || self.rules.iter().map(|_| Counter::default()).collect();
+        self.counters.get_or_init(none_yet)
     }
 }

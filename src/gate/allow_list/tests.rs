@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::rule::Remarks;
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -20,9 +21,15 @@ fn addr(text: &str) -> ClientAddr {
 fn rule(text: &str) -> Rule {
     let mut words = text.split(' ');
     let verdict = words.next().unwrap().parse().unwrap();
-    let mut rule = Rule::new(verdict, words.next().unwrap().parse().unwrap());
-    rule.expires = words.nth(1).map(|second| at(second.parse().unwrap()));
-    rule
+    let rule = Rule::new(verdict, words.next().unwrap().parse().unwrap());
+    until(rule, words.nth(1).map(|second| second.parse().unwrap()))
+}
+
+fn until(rule: Rule, second: Option<i64>) -> Rule {
+    rule.with(Remarks {
+        expires: second.map(at),
+        ..Remarks::default()
+    })
 }
 
 fn office(tag: &TagName) -> Option<Arc<NetworkSet>> {
@@ -192,7 +199,10 @@ fn the_revision_is_that_of_the_content() {
     assert_eq!(list(rules).revision(), revision);
     assert_eq!(revision.to_string().len(), 16);
     let mut noted: Vec<_> = rules.iter().map(|text| rule(text)).collect();
-    noted[0].note = Some("new".parse().unwrap());
+    noted[0] = noted[0].clone().with(Remarks {
+        note: Some("new".parse().unwrap()),
+        ..Remarks::default()
+    });
     assert_ne!(
         AllowList::compile(noted, office).unwrap().revision(),
         revision
@@ -274,6 +284,24 @@ fn an_explanation_names_the_decider_and_what_it_shadows() {
 }
 
 #[test]
+fn two_rules_take_no_more_than_300_bytes_until_one_of_them_decides() {
+    let list = list(&["allow 203.0.113.0/24", "allow tag:office"]);
+    let bytes = || size_of_val(&list) + list.heap_size();
+    let unused = bytes();
+    assert!(unused <= 300, "{unused} bytes");
+    assert_eq!(
+        list.hits().map(|(_, hits)| hits.count).collect::<Vec<_>>(),
+        [0, 0]
+    );
+    list.count(&list.decide(addr("203.0.113.9"), at(1)), at(1));
+    assert!(bytes() > unused);
+    assert_eq!(
+        list.hits().map(|(_, hits)| hits.count).collect::<Vec<_>>(),
+        [1, 0]
+    );
+}
+
+#[test]
 fn a_hundred_thousand_projects_with_ten_rules_each_fit_in_200_megabytes() {
     let rules = |count: u8| {
         (0..count)
@@ -335,14 +363,33 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let word = word.prop_map(|word| word.parse().unwrap());
     let verdict = prop_oneof![Just(Verdict::Allow), Just(Verdict::Deny)];
     let source = prop_oneof![3 => network, 2 => v6, 2 => range, 1 => word];
-    (verdict, source, proptest::option::of(0..4_i64)).prop_map(|(verdict, source, expires)| {
-        let mut rule = Rule::new(verdict, source);
-        rule.expires = expires.map(at);
-        rule
-    })
+    (verdict, source, proptest::option::of(0..4_i64))
+        .prop_map(|(verdict, source, expires)| until(Rule::new(verdict, source), expires))
 }
 
 proptest! {
+    #[test]
+    fn a_short_list_names_the_rule_that_its_trie_would(mut rules in vec(any_rule(), 0..5)) {
+        for (number, rule) in rules.iter_mut().enumerate() {
+            rule.id = format!("rule-{number}").parse().unwrap();
+        }
+        let list = AllowList::compile(rules.clone(), office).unwrap();
+        let trie = Prefixes::compile(&rules);
+        for (second, low) in (0..5).flat_map(|second| (0..18_u32).map(move |low| (second, low))) {
+            for ip in [
+                IpAddr::from(Ipv4Addr::from(0xcb00_7100 + low - 1)),
+                IpAddr::from(Ipv6Addr::from((0x2001_0db8_u128 << 96) + u128::from(low))),
+            ] {
+                let named = |matching: Option<Matching<'_>>| {
+                    matching.map(|(place, _, length)| (place, length))
+                };
+                let found = named(list.own_match(ip.into(), at(second)));
+                let by_trie = named(trie.find(&rules, ip.into(), at(second)));
+                prop_assert_eq!(found, by_trie, "{} at {}", ip, second);
+            }
+        }
+    }
+
     #[test]
     fn every_decision_is_the_linear_scan_s_at_every_time(mut rules in vec(any_rule(), 0..12)) {
         for (number, rule) in rules.iter_mut().enumerate() {

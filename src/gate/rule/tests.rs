@@ -94,9 +94,12 @@ fn a_note_is_at_most_1024_characters_on_one_line() {
 #[test]
 fn a_rule_is_in_force_until_the_moment_it_expires() {
     let moment: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-    let mut rule = Rule::new(Verdict::Allow, Source::Anywhere);
+    let rule = Rule::new(Verdict::Allow, Source::Anywhere);
     assert!(rule.is_in_force(Timestamp::MAX));
-    rule.expires = Some(moment);
+    let rule = rule.with(Remarks {
+        expires: Some(moment),
+        ..Remarks::default()
+    });
     assert!(rule.is_in_force(moment - jiff::SignedDuration::from_nanos(1)));
     assert!(!rule.is_in_force(moment));
 }

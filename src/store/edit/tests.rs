@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::gate::rule::Remarks;
 
 const TEXT: &str = r#"# The gate of the shop.
 default_project = "acme"   # everybody
@@ -65,10 +66,10 @@ fn edited(text: &str, project: &str, edit: Edit<'_>) -> Result<String, EditError
 
 #[test]
 fn a_rule_is_added_on_a_line_of_its_own_and_nothing_else_moves() {
-    let rule = Rule {
+    let rule = allow("192.0.2.1").with(Remarks {
         note: Some("the lab, \"2\"".parse().unwrap()),
-        ..allow("192.0.2.1")
-    };
+        ..Remarks::default()
+    });
     let after = edited(TEXT, "acme", Edit::Add(&[rule])).unwrap();
     let line = "    { source = \"192.0.2.1\", note = 'the lab, \"2\"' },\n";
     assert_eq!(after, TEXT.replace("/24\",\n", &format!("/24\",\n{line}")));
@@ -81,10 +82,10 @@ fn a_rule_is_added_on_a_line_of_its_own_and_nothing_else_moves() {
 
 #[test]
 fn a_rule_that_is_there_is_changed_in_its_place() {
-    let rule = Rule {
+    let rule = allow("203.0.113.5").with(Remarks {
         author: Some("bob".parse().unwrap()),
-        ..allow("203.0.113.5")
-    };
+        ..Remarks::default()
+    });
     let after = edited(TEXT, "acme", Edit::Add(&[rule])).unwrap();
     let changed = "{ source = \"203.0.113.5\", author = \"bob\" },     # ann";
     assert_eq!(after, TEXT.replace("\"203.0.113.5\",     # ann", changed));
