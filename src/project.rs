@@ -34,8 +34,6 @@ pub use sharded::Sharded;
 pub struct Project {
     /// Its name.
     pub name: ProjectName,
-    /// The names and addresses under which clients reach it.
-    pub hosts: Arc<[Host]>,
     /// Who may come in.
     pub allow: AllowList,
     /// What becomes of those who may not.
@@ -194,9 +192,15 @@ impl Projects {
 }
 
 impl Project {
+    /// The names and addresses under which clients reach it.
+    #[must_use]
+    pub fn hosts(&self) -> &[Host] {
+        &self.serving.recipe().hosts
+    }
+
     /// The names by which it is told apart from others; an address never comes as server_name.
     pub fn host_names(&self) -> impl Iterator<Item = &HostName> {
-        self.hosts.iter().filter_map(|host| match host {
+        self.hosts().iter().filter_map(|host| match host {
             Host::Name(name) => Some(name),
             Host::Address(_) => None,
         })

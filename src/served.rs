@@ -10,8 +10,8 @@ mod certificates;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -117,6 +117,13 @@ impl Recipe {
 pub struct Serving {
     recipe: Recipe,
     certificates: Arc<Certificates>,
+    /// Made for the first who asks.
+    state: OnceLock<Box<State>>,
+}
+
+/// What has become of it so far.
+#[derive(Default)]
+struct State {
     current: ArcSwapOption<Current>,
     /// Whether somebody came for it since [`Certificates`] last looked for what to put out.
     is_used: AtomicBool,
@@ -151,9 +158,7 @@ impl Serving {
         Self {
             recipe,
             certificates: Arc::clone(certificates),
-            current: ArcSwapOption::empty(),
-            is_used: AtomicBool::new(false),
-            turn: Mutex::new(None),
+            state: OnceLock::new(),
         }
     }
 
@@ -166,7 +171,7 @@ impl Serving {
     /// What is in memory, if anything is.
     #[must_use]
     pub fn in_memory(&self) -> Option<Arc<Served>> {
-        let current = self.current.load();
+        let current = self.state.get()?.current.load();
         current.as_ref().map(|current| Arc::clone(&current.served))
     }
 
@@ -179,7 +184,7 @@ impl Serving {
         if let Some(served) = self.used() {
             return Ok(served);
         }
-        let mut turn = self.turn.lock().await;
+        let mut turn = self.state().turn.lock().await;
         if let Some(served) = self.used() {
             return Ok(served);
         }
@@ -196,12 +201,17 @@ impl Serving {
         made
     }
 
+    fn state(&self) -> &State {
+        self.state.get_or_init(Box::default)
+    }
+
     /// What is in memory, noting that it is used.
     fn used(&self) -> Option<Arc<Served>> {
         let served = self.in_memory()?;
         // Written only if it changes anything: all workers read it.
-        if !self.is_used.load(Ordering::Relaxed) {
-            self.is_used.store(true, Ordering::Relaxed);
+        let is_used = &self.state().is_used;
+        if !is_used.load(Ordering::Relaxed) {
+            is_used.store(true, Ordering::Relaxed);
         }
         Some(served)
     }
@@ -238,7 +248,7 @@ impl Serving {
     /// Why what is shown is not what it should be, if it isn't.
     #[must_use]
     pub fn trouble(&self) -> Option<Box<str>> {
-        self.current.load().as_ref()?.trouble.clone()
+        self.state.get()?.current.load().as_ref()?.trouble.clone()
     }
 
     /// The servers that share its leaf. One that can't be told keeps nothing from being served.
@@ -256,7 +266,7 @@ impl Serving {
     /// Whether a file has changed since what is in memory was made of it, or it is due for renewal.
     /// A file that went away is no change yet: it may be about to be replaced.
     fn is_stale(&self, now: Timestamp) -> bool {
-        let current = self.current.load();
+        let current = self.state().current.load();
         let Some(current) = &*current else {
             return false;
         };
@@ -303,7 +313,7 @@ impl Serving {
     }
 
     fn keep(self: &Arc<Self>, current: Current) {
-        if self.current.swap(Some(Arc::new(current))).is_none() {
+        if self.state().current.swap(Some(Arc::new(current))).is_none() {
             self.certificates.put_in(self);
         }
     }
@@ -319,7 +329,7 @@ impl fmt::Debug for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serving")
             .field("recipe", &self.recipe)
-            .field("in_memory", &self.current.load().is_some())
+            .field("in_memory", &self.in_memory().is_some())
             .finish_non_exhaustive()
     }
 }

@@ -29,7 +29,16 @@ pub enum ClientCertificates {
     /// Who shows one must show one that is trusted.
     Optional(Arc<ClientTrust>),
     /// Everybody must show one that is trusted.
-    Required(Arc<ClientTrust>, Naming),
+    Required(Box<Demand>),
+}
+
+/// What everybody's certificate must be.
+#[derive(Debug, Clone)]
+pub struct Demand {
+    /// By whom it must be.
+    pub trust: Arc<ClientTrust>,
+    /// Who its holder may be.
+    pub naming: Naming,
 }
 
 /// Who a client with a trusted certificate may be.
@@ -170,7 +179,8 @@ impl ClientCertificates {
     pub const fn trust(&self) -> Option<&Arc<ClientTrust>> {
         match self {
             Self::Off => None,
-            Self::Optional(trust) | Self::Required(trust, _) => Some(trust),
+            Self::Optional(trust) => Some(trust),
+            Self::Required(demand) => Some(&demand.trust),
         }
     }
 
@@ -189,7 +199,7 @@ impl ClientCertificates {
             (Self::Off, _) | (Self::Optional(_), None) => return Ok(Identification(None)),
             (Self::Required(..), None) => return Err(CertificateRefused::Missing),
             (Self::Optional(trust), Some(shown)) => (trust, &Naming::Any, shown),
-            (Self::Required(trust, naming), Some(shown)) => (trust, naming, shown),
+            (Self::Required(demand), Some(shown)) => (&demand.trust, &demand.naming, shown),
         };
         let identity = trust.verify(shown, now);
         let identity = identity.map_err(|why| CertificateRefused::Distrusted {
@@ -213,7 +223,7 @@ impl ClientCertificates {
             (Self::Off, _) | (Self::Optional(_), None) => return Ok(()),
             (Self::Required(..), None) => return Err(CertificateRefused::Missing),
             (Self::Optional(trust), Some(holder)) => (trust, &Naming::Any, holder),
-            (Self::Required(trust, naming), Some(holder)) => (trust, naming, holder),
+            (Self::Required(demand), Some(holder)) => (&demand.trust, &demand.naming, holder),
         };
         let verified = trust.verify_again(&holder.identity);
         verified.map_err(|why| CertificateRefused::Distrusted {

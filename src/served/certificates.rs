@@ -91,7 +91,7 @@ impl Certificates {
     /// Notes that one is in memory that was not, and puts others out if they are too many now.
     pub(super) fn put_in(&self, serving: &Arc<Serving>) {
         // It has a chance of its own, or it would go before those that have theirs.
-        serving.is_used.store(true, Ordering::Relaxed);
+        serving.state().is_used.store(true, Ordering::Relaxed);
         let mut queue = self.queue();
         queue.push_back(Arc::downgrade(serving));
         self.put_out(&mut queue);
@@ -108,10 +108,10 @@ impl Certificates {
             let Some(serving) = first.upgrade() else {
                 continue;
             };
-            if serving.is_used.swap(false, Ordering::Relaxed) {
+            if serving.state().is_used.swap(false, Ordering::Relaxed) {
                 queue.push_back(first);
             } else {
-                serving.current.store(None);
+                serving.state().current.store(None);
             }
         }
     }

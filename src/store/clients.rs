@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::auth::certificate::ClientCertificates;
+use crate::auth::certificate::{ClientCertificates, Demand};
 use crate::config::ClientCertificateSpec;
 use crate::pki::{ClientCas, ClientTrust, PkiError, ProjectKeystore};
 
@@ -28,7 +28,9 @@ pub(super) fn client_certificates(
         }
         ClientCertificateSpec::Required(cas, naming) => {
             let (trust, text) = trust(cas)?;
-            (ClientCertificates::Required(trust, naming.clone()), text)
+            let naming = naming.clone();
+            let demand = Demand { trust, naming };
+            (ClientCertificates::Required(demand.into()), text)
         }
     })
 }

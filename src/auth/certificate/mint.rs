@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::auth::certificate::{
-        CertificateResult, ClientCertificates, NameKind, Naming, UserMap,
+        CertificateResult, ClientCertificates, Demand, NameKind, Naming, UserMap,
     };
     use crate::pki::{ClientCas, ClientTrust, Keystore, ProjectKeystore, Shown};
 
@@ -175,7 +175,7 @@ mod tests {
         };
         let trust = Arc::new(ClientTrust::load(&cas, &project, now()).unwrap());
         let naming = Naming::Named(NameKind::CommonName, UserMap::default());
-        let demands = ClientCertificates::Required(trust, naming);
+        let demands = ClientCertificates::Required(Demand { trust, naming }.into());
         let chain = [minted.leaf_der().clone()];
         let result = |user: &str, minutes| {
             let at = now() + SignedDuration::from_mins(minutes);

@@ -41,7 +41,8 @@ impl Fixture {
     }
 
     fn required(&self, naming: Naming) -> ClientCertificates {
-        ClientCertificates::Required(Arc::clone(&self.trust), naming)
+        let trust = Arc::clone(&self.trust);
+        ClientCertificates::Required(Demand { trust, naming }.into())
     }
 
     fn named(&self) -> ClientCertificates {

@@ -128,7 +128,6 @@ impl Maker<'_> {
         }
         Ok(Project {
             name: spec.name.clone(),
-            hosts: Arc::clone(&serving.recipe().hosts),
             allow,
             policy: Policy {
                 observe: spec.observe,

@@ -7,8 +7,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::address::HostName;
+use crate::backend::Backend;
+use crate::gate::rule::Rule;
 use crate::pki::{Keystore, Step};
-use crate::project::Auth;
+use crate::project::{Auth, Project};
 
 fn builder(directory: &Path, metrics: &Metrics) -> Builder {
     let keystore = Keystore::open(directory.join("certs")).unwrap();
@@ -326,4 +328,39 @@ fn certificates_made_for_users_outlive_a_reload_until_another_ca_signs() {
     }
     let third = build(Some(&second));
     assert!(!Arc::ptr_eq(&minter(&second), &minter(&third)));
+}
+
+#[test]
+fn what_nobody_asked_for_is_small_and_what_is_not_changed_stays_the_same() {
+    let parts = [
+        size_of::<Project>(),
+        size_of::<Serving>(),
+        size_of::<Backend>(),
+        2 * size_of::<Rule>(),
+    ];
+    assert!(parts.iter().sum::<usize>() <= 464, "{parts:?} bytes");
+    let directory = tempfile::tempdir().unwrap();
+    let builder = builder(directory.path(), &Metrics::new());
+    let made = |toml: &str, previous: Option<&Projects>| {
+        let config = Config::parse(toml, &directory.path().join("proxy.toml")).unwrap();
+        let built = build_at(Timestamp::now(), (&builder, &config), previous);
+        built.unwrap().projects
+    };
+    let acme = project("acme", "\"a.example\"");
+    let globex = project("globex", "\"g.example\"");
+    let before = made(&(acme.clone() + &globex), None);
+    let changed = globex.replace("/run/pg", "/run/other") + "max_sessions = 7\n";
+    let after = made(&(acme.replace("nowhere", "::1") + &changed), Some(&before));
+    let backend = |of: &Projects, name: &str| {
+        let project = of.by_name(&name.parse().unwrap()).unwrap();
+        Arc::clone(&project.backend)
+    };
+    assert!(Arc::ptr_eq(
+        &backend(&before, "acme"),
+        &backend(&after, "acme")
+    ));
+    assert!(!Arc::ptr_eq(
+        &backend(&before, "globex"),
+        &backend(&after, "globex")
+    ));
 }
