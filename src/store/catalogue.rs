@@ -4,7 +4,9 @@
 mod load;
 mod update;
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,16 +32,21 @@ pub struct Catalogue {
     /// The projects of the main file itself, and where they stand.
     own: Arc<[(ProjectName, Place)]>,
     files: Sharded<Arc<Path>, Entry>,
-    /// The files that included ones name, and how many do.
-    named: Sharded<Arc<Path>, u32>,
+    /// All that included ones name, and how many name the very same.
+    named: Sharded<Named, u32>,
+    /// The files in it, and how often each is.
+    watched: Sharded<Arc<Path>, u32>,
 }
+
+/// The files that an included one names, as they were when it was read. Many name the same.
+type Named = Arc<[SourceFile]>;
 
 /// An included file.
 #[derive(Debug, Clone)]
 struct Entry {
     stamp: Stamp,
     projects: Box<[ProjectName]>,
-    named: Box<[SourceFile]>,
+    named: Named,
 }
 
 /// What a change comes to.
@@ -134,7 +141,7 @@ impl Catalogue {
         }
         let named = others
             .iter()
-            .filter(|path| self.named.get(path.as_path()).is_some());
+            .filter(|path| self.watched.get(path.as_path()).is_some());
         let named: BTreeSet<_> = named.collect();
         if !named.is_empty() {
             let naming = self.files.iter().filter(|(_, entry)| {
@@ -152,8 +159,8 @@ impl Catalogue {
     pub fn directories(&self) -> BTreeSet<PathBuf> {
         let include = self.main.include.iter();
         let include = include.map(|include| include.directory().to_path_buf());
-        let most = usize::from(self.named.len() <= MOST_NAMED) * MOST_NAMED;
-        let named = self.named.keys().take(most);
+        let most = usize::from(self.watched.len() <= MOST_NAMED) * MOST_NAMED;
+        let named = self.watched.keys().take(most);
         let named = named.filter_map(|path| Some(path.parent()?.to_path_buf()));
         include.chain(named).collect()
     }
@@ -170,26 +177,51 @@ impl Catalogue {
             .collect()
     }
 
-    fn insert(&mut self, path: &Path, mut entry: Entry) {
-        for file in &mut entry.named {
-            let known = self.named.key(file.path()).cloned();
-            let path = known.unwrap_or_else(|| file.path().into());
-            *file = file.clone().sharing(&path);
-            let others = self.named.get(&path).copied().unwrap_or_default();
-            self.named.insert(path, others + 1);
+    fn insert(&mut self, path: &Path, entry: Entry) {
+        let named = self.shared(entry.named);
+        one_more(&mut self.named, Arc::clone(&named));
+        self.files.insert(path.into(), Entry { named, ..entry });
+    }
+
+    /// The very list that others have too, if there is one; if not, its files count from now on.
+    fn shared(&mut self, named: Named) -> Named {
+        if let Some(known) = self.named.key(&named) {
+            return Arc::clone(known);
         }
-        self.files.insert(path.into(), entry);
+        let shared = named.iter().map(|file| {
+            let known = self.watched.key(file.path()).cloned();
+            let path = known.unwrap_or_else(|| file.path().into());
+            one_more(&mut self.watched, Arc::clone(&path));
+            file.clone().sharing(&path)
+        });
+        shared.collect()
     }
 
     fn remove(&mut self, path: &Path) -> Option<Entry> {
         let entry = self.files.remove(path)?;
-        for file in &entry.named {
-            match self.named.get(file.path()).copied().unwrap_or_default() {
-                0 | 1 => self.named.remove(file.path()),
-                more => self.named.insert(file.path().into(), more - 1),
-            };
+        if one_less(&mut self.named, &*entry.named) {
+            for file in &*entry.named {
+                one_less(&mut self.watched, file.path());
+            }
         }
         Some(entry)
+    }
+}
+
+fn one_more<K: Hash + Eq + Clone>(counts: &mut Sharded<K, u32>, key: K) {
+    let others = counts.get(&key).copied().unwrap_or_default();
+    counts.insert(key, others + 1);
+}
+
+/// Says whether it was the last.
+fn one_less<K, Q>(counts: &mut Sharded<K, u32>, key: &Q) -> bool
+where
+    K: Hash + Eq + Clone + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: Hash + Eq + ?Sized,
+{
+    match counts.get(key).copied().unwrap_or_default() {
+        0 | 1 => counts.remove(key).is_some(),
+        more => counts.insert(key.into(), more - 1).is_none(),
     }
 }
 

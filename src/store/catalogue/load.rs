@@ -111,6 +111,7 @@ impl Catalogue {
             own: own.iter().map(place).collect(),
             files: Sharded::default(),
             named: Sharded::default(),
+            watched: Sharded::default(),
             main: Arc::new(main),
         };
         Ok((catalogue, paths))

@@ -296,3 +296,29 @@ fn a_change_concerns_the_files_that_it_is_about_and_those_that_name_them() {
     fixture.change(&[("acme.toml", Some(&project("acme", "nowhere")))]);
     assert_eq!(concerned(&fixture, "root.crt"), Some(BTreeSet::new()));
 }
+
+#[test]
+fn files_that_name_the_same_share_the_note_of_it_until_none_is_left() {
+    let mut fixture = Fixture::new(MAIN);
+    let named = |name: &str| {
+        project(name, "nowhere").replace("/run/pg", "postgres://192.0.2.1")
+            + "sslrootcert = \"root.crt\"\n"
+    };
+    let root = fixture.directory.path().join("certs/globex/ca.crt");
+    fs::copy(root, fixture.path("root.crt")).unwrap();
+    let updated = fixture.change(&[
+        ("acme.toml", Some(&named("acme"))),
+        ("globex.toml", Some(&named("globex"))),
+    ]);
+    assert_eq!(updated.refused, []);
+    let note = |fixture: &Fixture, name: &str| {
+        let entry = fixture.catalogue.files.get(fixture.path(name).as_path());
+        Arc::clone(&entry.unwrap().named)
+    };
+    let acme = note(&fixture, "acme.toml");
+    assert!(Arc::ptr_eq(&acme, &note(&fixture, "globex.toml")));
+    fixture.change(&[("acme.toml", None)]);
+    assert_eq!(fixture.catalogue.watched.len(), 1);
+    fixture.change(&[("globex.toml", None)]);
+    assert!(fixture.catalogue.watched.is_empty() && fixture.catalogue.named.is_empty());
+}
