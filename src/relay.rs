@@ -7,6 +7,7 @@
 
 mod closed;
 mod control;
+mod drain;
 mod leg;
 mod patience;
 mod tuning;
@@ -22,9 +23,10 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 use crate::wire::boundary::MessageBoundary;
+use drain::Drain;
 use leg::ClientLeg;
 use patience::Patience;
-use way::Way;
+use way::{End, Way};
 
 pub use closed::{Closed, ClosedBy, Why};
 pub use control::{Control, Cut};
@@ -48,6 +50,7 @@ pub fn relay(client: ClientStream, backend: BackendStream, control: Arc<Control>
         boundary,
         broken: None,
         ended: None,
+        drain: Drain::default(),
         patience: Patience::default(),
         control,
     }
@@ -67,6 +70,8 @@ pub struct Relay {
     broken: Option<Leg>,
     /// What ended the session first.
     ended: Option<(ClosedBy, Why)>,
+    /// Whether the client has got what it was sent.
+    drain: Drain,
     patience: Patience,
     control: Arc<Control>,
 }
@@ -132,7 +137,7 @@ impl Relay {
         }
         self.upload = self.upload.abandoned();
         if self.download == Way::Open {
-            self.download = Way::Closing;
+            self.download = Way::Closing(End::Whole);
         }
         self.patience.be_final(cut.grace);
     }

@@ -48,9 +48,19 @@ impl ClientLeg {
         self.0.has_unsent()
     }
 
+    /// The connection below.
+    pub(super) const fn socket(&self) -> &TcpStream {
+        self.0.socket()
+    }
+
     /// Sends what is encrypted, close_notify and FIN.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    /// Sends what is encrypted, and FIN without close_notify.
+    pub(super) fn poll_fin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_fin(cx)
     }
 
     /// Makes the close that follows tell the client of a reset instead of an end (T16).
@@ -73,6 +83,15 @@ pub enum BackendStream {
 }
 
 impl BackendStream {
+    /// Sends what was taken, and FIN; over TLS without close_notify.
+    pub(super) fn poll_fin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Tls(tls) => tls.poll_fin(cx),
+        }
+    }
+
     /// Makes the close that follows tell the backend of a reset instead of an end (T16). A Unix
     /// socket has no such message; there this does nothing.
     pub(super) fn reset_on_close(&self) {

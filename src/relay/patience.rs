@@ -8,20 +8,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::way::Way;
 
-/// How long a client that has been sent everything may take to close its side. A close before
-/// that could meet bytes of the client's on their way, whose RST destroys what it hasn't read.
+/// How long a client that has got everything may take to close its side. A close before that could
+/// meet bytes of the client's on their way, whose RST destroys what it hasn't read.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
-/// How long a client may take no byte of what is left of a backend that has ended.
-pub(super) const STALL: Duration = Duration::from_secs(60);
+/// How long a client of a backend that has ended may take over what the kernel still holds for it: no
+/// more is heard of that than that the client has it all. It is 4 MiB at most, so 5 KB a second do.
+pub(super) const STALL: Duration = Duration::from_secs(15 * 60);
 
 /// How long a session in this state may go without a byte; without bound while both sides live, or
 /// while the backend works off what a client that ended had asked for (T16).
 pub(super) const fn limit(upload: Way, download: Way, broken: bool) -> Option<Duration> {
     match (upload, download) {
-        (_, Way::Closing) => Some(STALL),
+        (_, Way::Closing(_)) => Some(STALL),
         _ if broken => Some(LINGER),
-        (Way::Open | Way::Closing | Way::Discarding, Way::Closed) => Some(LINGER),
+        (Way::Open | Way::Closing(_) | Way::Discarding, Way::Closed) => Some(LINGER),
         (_, Way::Open | Way::Discarding | Way::Closed) => None,
     }
 }

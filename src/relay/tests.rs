@@ -4,4 +4,5 @@ mod cuts;
 mod endings;
 mod fairness;
 mod fixture;
+mod slow;
 mod transfer;

@@ -18,8 +18,8 @@ const TURN: usize = 2 * buffer::SIZE;
 pub(super) enum Way {
     /// Its source may have more.
     Open,
-    /// Its source has ended; its sink is still to be sent the rest, and the end.
-    Closing,
+    /// Its source has ended; its sink is still to be sent the rest, and the same end.
+    Closing(End),
     /// Its sink takes no more; what the source still sends is dropped, so that neither a full
     /// socket nor an RST over unread bytes keeps the other way from its end.
     Discarding,
@@ -31,8 +31,27 @@ impl Way {
     /// The way when its sink takes no more.
     pub(super) const fn abandoned(self) -> Self {
         match self {
-            Self::Open | Self::Closing | Self::Discarding => Self::Discarding,
+            Self::Open | Self::Closing(_) | Self::Discarding => Self::Discarding,
             Self::Closed => Self::Closed,
+        }
+    }
+}
+
+/// How a way's source has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With all it had to send: by close_notify over TLS, by FIN in clear.
+    Whole,
+    /// Over TLS by FIN alone, which anybody on the way can forge. It must not be vouched for by a
+    /// close_notify of ours.
+    Unproven,
+}
+
+impl From<Why> for End {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Dropped => Self::Unproven,
+            Why::Ended | Why::Reset | Why::Failed(_) | Why::Cut(_) => Self::Whole,
         }
     }
 }
@@ -44,7 +63,7 @@ impl Relay {
         while moved < TURN {
             match self.upload {
                 Way::Open => moved += ready!(self.poll_upload_some(cx)),
-                Way::Closing => ready!(self.poll_end_backend(cx)),
+                Way::Closing(end) => ready!(self.poll_end_backend(cx, end)),
                 Way::Discarding => match ready!(self.client.poll_plaintext(cx)) {
                     Ok([]) | Err(_) => self.upload = Way::Closed,
                     Ok(bytes) => {
@@ -65,7 +84,7 @@ impl Relay {
         while moved < TURN {
             match self.download {
                 Way::Open => moved += ready!(self.poll_download_some(cx)),
-                Way::Closing => ready!(self.poll_end_client(cx)),
+                Way::Closing(end) => ready!(self.poll_end_client(cx, end)),
                 Way::Discarding => match ready!(self.poll_backend(cx, |_, _| ())) {
                     Ok(0) | Err(_) => self.download = Way::Closed,
                     Ok(count) => moved += count,
@@ -143,7 +162,7 @@ impl Relay {
     }
 
     /// Tells the backend that the client has ended.
-    fn poll_end_backend(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_end_backend(&mut self, cx: &mut Context<'_>, end: End) -> Poll<()> {
         if let Some(backend) = &mut self.backend {
             if let Err(error) = ready!(Pin::new(&mut *backend).poll_flush(cx)) {
                 self.cannot_write(Leg::Backend, &error);
@@ -151,7 +170,10 @@ impl Relay {
             }
             if self.broken.is_none() {
                 // It fails where the backend was quicker, and there is nobody left to tell.
-                drop(ready!(Pin::new(backend).poll_shutdown(cx)));
+                drop(ready!(match end {
+                    End::Whole => Pin::new(backend).poll_shutdown(cx),
+                    End::Unproven => backend.poll_fin(cx),
+                }));
             }
         }
         self.upload = Way::Closed;
@@ -159,13 +181,8 @@ impl Relay {
     }
 
     /// Tells the client that the backend has ended, or the gate has cut the session.
-    fn poll_end_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // What is left and the end go out together: one write, one segment.
-        let sent = match self.broken {
-            None => ready!(self.client.poll_shutdown(cx)),
-            Some(_) => ready!(self.client.poll_flush(cx)),
-        };
-        match sent {
+    fn poll_end_client(&mut self, cx: &mut Context<'_>, end: End) -> Poll<()> {
+        match ready!(self.poll_last_words(cx, end)) {
             Err(error) if self.client.has_unsent() => {
                 self.cannot_write(Leg::Client, &error);
             }
@@ -175,10 +192,27 @@ impl Relay {
         Poll::Ready(())
     }
 
-    /// A leg's orderly end ends the way that comes from it.
+    /// Sends the client what is left, and the end.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>, end: End) -> Poll<io::Result<()>> {
+        // A client that has ended sends nothing that could meet a closed socket; and one that was
+        // cut has its grace and no more.
+        let may_be_reset = self.upload != Way::Closed || self.broken.is_some();
+        if may_be_reset && self.backend.is_some() {
+            ready!(self.client.poll_flush(cx))?;
+            ready!(self.drain.poll(cx, self.client.socket()));
+        }
+        // What is left and the end go out together: one write, one segment.
+        match (self.broken, end) {
+            (None, End::Whole) => self.client.poll_shutdown(cx),
+            (None, End::Unproven) => self.client.poll_fin(cx),
+            (Some(_), End::Whole | End::Unproven) => self.client.poll_flush(cx),
+        }
+    }
+
+    /// A leg's end ends the way that comes from it.
     fn has_ended(&mut self, leg: Leg, why: Why) -> usize {
         self.note(leg.into(), why);
-        *self.way_from(leg) = Way::Closing;
+        *self.way_from(leg) = Way::Closing(why.into());
         0
     }
 
@@ -195,10 +229,13 @@ impl Relay {
     }
 
     /// A leg that can't be written to may still hold bytes that it sent before it broke; reading
-    /// on finds them, and then the end.
+    /// on finds them, and then the end. A backend that has ended already and takes no more, as one
+    /// does that has exited, broke nothing off.
     fn cannot_write(&mut self, leg: Leg, error: &io::Error) -> usize {
         self.note(leg.into(), Why::from(error));
-        self.broken.get_or_insert(leg);
+        if leg == Leg::Client || self.download == Way::Open {
+            self.broken.get_or_insert(leg);
+        }
         *self.way_to(leg) = Way::Discarding;
         0
     }

@@ -261,6 +261,13 @@ impl<S: Side> TlsStream<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends everything that is encrypted, and FIN with no close_notify before it: an end that the
+    /// peer can't take for the whole.
+    pub(crate) fn poll_fin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
     /// Reads once, and decrypts what can be.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         buffer::lend(|buffer| {

@@ -87,9 +87,11 @@ async fn t16_a_client_that_drops_tcp_without_close_notify_closes_the_backend() {
         client.write_all(b"Terminate").await.unwrap();
         client.flush().await.unwrap();
         drop(client.into_inner());
-        let mut received = Vec::new();
-        backend.read_to_end(&mut received).await.unwrap();
-        assert_eq!(received, b"Terminate");
+        let mut received = [0; 9];
+        backend.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"Terminate");
+        // Over TLS it is an error, for no close_notify comes (T16).
+        assert_eq!(backend.read(&mut [0]).await.is_err(), kind == Kind::Tls);
         drop(backend);
         assert_eq!(
             ending(closed.await.unwrap()),
@@ -258,22 +260,108 @@ async fn an_idle_session_keeps_no_timer_and_stays() {
     backend.read_exact(&mut [0]).await.unwrap();
 }
 
+/// Whoever is between the gate and a backend can forge a FIN, and no close_notify.
 #[tokio::test]
-async fn a_backend_over_tls_that_drops_tcp_is_told_apart_from_one_that_ends() {
-    let Session {
-        mut client,
-        backend,
-        closed,
-        ..
-    } = Session::new(TLS13, Kind::Tls).await;
-    let Backend::Tls(tls) = backend else {
-        panic!("not over TLS")
-    };
-    drop(tls.into_inner());
-    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
-    client.shutdown().await.unwrap();
-    assert_eq!(
-        ending(closed.await.unwrap()),
-        (ClosedBy::Backend, Why::Dropped)
-    );
+async fn t16_a_fin_alone_of_a_backend_over_tls_reaches_the_client_as_a_fin_alone() {
+    for version in [TLS12, TLS13] {
+        let Session {
+            mut client,
+            mut backend,
+            closed,
+            ..
+        } = Session::new(version, Kind::Tls).await;
+        backend.write_all(b"half an answer").await.unwrap();
+        backend.flush().await.unwrap();
+        let Backend::Tls(tls) = backend else {
+            panic!("not over TLS")
+        };
+        drop(tls.into_inner());
+        let mut received = Vec::new();
+        let error = client.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(received, b"half an answer");
+        client.shutdown().await.unwrap();
+        assert_eq!(
+            ending(closed.await.unwrap()),
+            (ClosedBy::Backend, Why::Dropped)
+        );
+    }
+}
+
+#[tokio::test]
+async fn t16_a_fin_alone_of_the_client_reaches_a_backend_over_tls_as_a_fin_alone() {
+    for version in [TLS12, TLS13] {
+        let Session {
+            mut client,
+            mut backend,
+            closed,
+            ..
+        } = Session::new(version, Kind::Tls).await;
+        client.write_all(b"half a COPY").await.unwrap();
+        client.flush().await.unwrap();
+        drop(client.into_inner());
+        let mut received = Vec::new();
+        let error = backend.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(received, b"half a COPY");
+        drop(backend);
+        assert_eq!(
+            ending(closed.await.unwrap()),
+            (ClosedBy::Client, Why::Dropped)
+        );
+    }
+}
+
+/// In clear FIN is all there is.
+#[tokio::test]
+async fn t16_the_fin_of_a_backend_in_clear_reaches_the_client_as_close_notify() {
+    for kind in [Kind::Tcp, Kind::Unix] {
+        let Session {
+            mut client,
+            backend,
+            closed,
+            ..
+        } = Session::new(TLS13, kind).await;
+        drop(backend);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        client.shutdown().await.unwrap();
+        assert_eq!(
+            ending(closed.await.unwrap()),
+            (ClosedBy::Backend, Why::Ended)
+        );
+    }
+}
+
+#[tokio::test]
+async fn t16_a_reset_by_a_client_that_had_ended_reaches_its_backend_with_its_next_words() {
+    for kind in [Kind::Tcp, Kind::Tls] {
+        let Session {
+            mut client,
+            mut backend,
+            closed,
+            ..
+        } = Session::new(TLS13, kind).await;
+        client.write_all(b"Terminate").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        backend.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"Terminate");
+        client.get_ref().0.tcp.set_zero_linger().unwrap();
+        drop(client);
+        // Nobody reads a client that has ended, so it is found out by the backend's next words.
+        let error = loop {
+            let written = backend.write_all(&[7; 65_536]).await;
+            if let Err(error) = written.and(backend.flush().await) {
+                break error.kind();
+            }
+        };
+        assert!(
+            matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            "{error}"
+        );
+        assert_eq!(
+            ending(closed.await.unwrap()),
+            (ClosedBy::Client, Why::Ended)
+        );
+    }
 }
