@@ -1,18 +1,19 @@
 //! [`TlsStream`]: TLS over a TCP socket.
 
+mod handshake;
+mod traffic;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, CommonState, ServerConfig};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use rustls::CommonState;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use zeroize::Zeroize as _;
 
 use super::buffer::{self, Queue};
-use super::unbuffered::{self, ClientSide, Outlook, ServerSide, Side};
+use super::unbuffered::{self, Outlook, Side};
 
 /// TLS over a TCP socket, its handshake done. While nothing is on its way it is the socket, what rustls
 /// keeps (1 KB) and an empty pointer; thousands of sessions do nothing else.
@@ -65,45 +66,6 @@ enum Incoming {
     Failed(Option<io::Error>),
 }
 
-/// A handshake that failed; if an alert was due, it is sent.
-pub(super) type Failure = (io::Error, TcpStream);
-
-impl TlsStream<ServerSide> {
-    /// Does the handshake with a client of which `received` has come already.
-    pub(super) fn accept(
-        socket: TcpStream,
-        config: Arc<ServerConfig>,
-        received: Vec<u8>,
-    ) -> Result<Self, Failure> {
-        match ServerSide::new(config) {
-            Ok(side) => {
-                let mut stream = Self::new(socket, side).taking_up(received);
-                stream.transit.get_or_insert_default().wipes = true;
-                Ok(stream)
-            }
-            Err(error) => Err((violation(error), socket)),
-        }
-    }
-}
-
-impl TlsStream<ClientSide> {
-    /// Does the handshake with a server, which has to prove that it is `name` as far as `config`
-    /// demands it.
-    ///
-    /// # Errors
-    /// The two sides could not agree, or the server left.
-    pub async fn connect(
-        socket: TcpStream,
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    ) -> io::Result<Self> {
-        let side = ClientSide::new(config, name).map_err(violation)?;
-        // Nothing has come yet; what a client says first is made ready all the same.
-        let stream = Self::new(socket, side).taking_up(Vec::new());
-        stream.finish_handshake().await.map_err(|(error, _)| error)
-    }
-}
-
 impl<S: Side> TlsStream<S> {
     fn new(socket: TcpStream, side: S) -> Self {
         Self {
@@ -130,46 +92,6 @@ impl<S: Side> TlsStream<S> {
     fn is_closed(&self) -> bool {
         let incoming = self.transit.as_ref().map(|transit| &transit.incoming);
         matches!(incoming, Some(Incoming::Closed))
-    }
-
-    /// Takes up what was received before this was there, and makes ready what is to be said to it.
-    fn taking_up(mut self, mut received: Vec<u8>) -> Self {
-        self.decrypt(&mut received);
-        self
-    }
-
-    /// Sends as much of what is ready as the socket takes at once.
-    pub(super) async fn send_ready(&mut self) {
-        std::future::poll_fn(|cx| {
-            // An error will come again when the handshake is finished.
-            drop(self.poll_send(cx));
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Goes on with the handshake to its end.
-    pub(super) async fn finish_handshake(mut self) -> Result<Self, Failure> {
-        match std::future::poll_fn(|cx| self.poll_handshake(cx)).await {
-            Ok(()) => Ok(self),
-            Err(error) => Err((error, self.socket)),
-        }
-    }
-
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let flushed = ready!(self.poll_send(cx));
-            // Why the handshake failed matters more than that the alert could not be sent.
-            self.failure()?;
-            flushed?;
-            if !self.side.state().is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
-            if self.is_closed() {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            ready!(self.poll_receive(cx))?;
-        }
     }
 
     /// The socket below.
@@ -351,6 +273,14 @@ impl<S> TlsStream<S> {
         self.transit.as_ref().is_some_and(|it| it.has_bytes())
     }
 
+    /// What [`Self::poll_plaintext`] lends, once it does.
+    pub(crate) async fn plaintext_to_come(&mut self) -> io::Result<Vec<u8>>
+    where
+        S: Side,
+    {
+        std::future::poll_fn(|cx| self.poll_plaintext(cx).map_ok(<[u8]>::to_vec)).await
+    }
+
     /// Whether it keeps nothing but what it has while it idles.
     pub(super) const fn is_at_rest(&self) -> bool {
         self.transit.is_none()
@@ -363,63 +293,4 @@ const TOO_LONG: rustls::Error =
 
 fn violation(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-impl<S: Side> AsyncBufRead for TlsStream<S> {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.get_mut().poll_plaintext(cx)
-    }
-
-    fn consume(self: Pin<&mut Self>, count: usize) {
-        self.get_mut().consume_plaintext(count);
-    }
-}
-
-impl<S: Side> AsyncRead for TlsStream<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let bytes = ready!(this.poll_plaintext(cx))?;
-        let count = bytes.len().min(buffer.remaining());
-        let (bytes, _) = bytes.split_at(count);
-        buffer.put_slice(bytes);
-        this.consume_plaintext(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: Side> AsyncWrite for TlsStream<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        let (bytes, _) = bytes.split_at(bytes.len().min(buffer::SIZE));
-        this.encrypt(bytes)?;
-        match this.poll_send(cx) {
-            // They are on their way; a flush waits for them.
-            Poll::Pending | Poll::Ready(Ok(())) => Poll::Ready(Ok(bytes.len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_send(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let transit = this.transit.get_or_insert_default();
-        if !transit.sent_close_notify && !matches!(transit.incoming, Incoming::Failed(_)) {
-            unbuffered::close(&mut this.side, &mut transit.held, &mut transit.ciphertext);
-        }
-        transit.sent_close_notify = true;
-        ready!(this.poll_send(cx))?;
-        Pin::new(&mut this.socket).poll_shutdown(cx)
-    }
 }

@@ -15,7 +15,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
     RootCertStore, ServerConfig, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite, version,
 };
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio_rustls::TlsConnector;
@@ -212,10 +212,10 @@ async fn a_record_amid_a_split_message_is_a_violation_told_by_an_alert() {
     let mut forger = Forger::new(client);
     forger.send(ContentType::Handshake, &KEY_UPDATE[..2]).await;
     forger.send(ContentType::ApplicationData, b"no place").await;
-    let error = server.fill_buf().await.unwrap_err();
+    let error = server.plaintext_to_come().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     // Said again, and never as an end.
-    assert!(server.fill_buf().await.is_err() && server.write_all(b"x").await.is_err());
+    assert!(server.plaintext_to_come().await.is_err() && server.write_all(b"x").await.is_err());
     server.shutdown().await.unwrap();
 }
 
@@ -229,7 +229,7 @@ async fn what_came_before_a_record_that_is_not_authentic_is_read_and_an_alert_se
     forger.send(ContentType::ApplicationData, b"bad").await;
     read_some(&mut server, b"good").await;
     assert_eq!(
-        server.fill_buf().await.unwrap_err().to_string(),
+        server.plaintext_to_come().await.unwrap_err().to_string(),
         "cannot decrypt peer's message"
     );
     let mut alert = [0; 5 + 2 + 1 + 16];
@@ -341,6 +341,27 @@ async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
     assert!(received == sent);
 }
 
+#[tokio::test]
+async fn records_as_small_as_tls_allows_carry_everything_amid_new_keys() {
+    // 27 bytes of plaintext to a record make of a buffer twice as much as usual, and a KeyUpdate for
+    // every few of them is due while there is no room yet.
+    let (server, client) = configs(short_lived(tls13(), 4_000));
+    let mut server = ServerConfig::clone(&server);
+    server.max_fragment_size = Some(32);
+    let (mut client, mut server) = pair((Arc::new(server), client)).await;
+    let sent: Vec<u8> = (0..600_000_u32)
+        .map(|at| at.to_le_bytes()[at as usize % 3])
+        .collect();
+    let sending = async {
+        server.write_all(&sent).await.unwrap();
+        server.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (count, ()) = tokio::join!(client.read_to_end(&mut received), sending);
+    assert_eq!(count.unwrap(), sent.len());
+    assert!(received == sent);
+}
+
 /// The buffers that this thread keeps, and whether any of them holds `bytes`.
 fn is_kept_anywhere(bytes: &[u8]) -> bool {
     // More than are kept: all of them are lent at once.
@@ -366,7 +387,7 @@ async fn t34_what_a_client_says_in_its_login_stays_in_no_buffer_however_the_logi
     server.read_exact(&mut read).await.unwrap();
     assert_eq!(read, SECRET);
     // The second one is here, and nobody takes it.
-    assert_eq!(server.fill_buf().await.unwrap(), SECRET);
+    assert_eq!(server.plaintext_to_come().await.unwrap(), SECRET);
     drop(server);
     assert!(!is_kept_anywhere(SECRET));
     // Afterwards nothing is wiped, so that this test would see it.

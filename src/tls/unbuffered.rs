@@ -171,6 +171,7 @@ fn take_records<Data>(
     Ok(used)
 }
 
+/// Appends a record of TLS itself.
 fn encode<Data>(mut record: EncodeTlsData<'_, Data>, ciphertext: &mut Queue) {
     let mut wanted = OVERHEAD;
     while let Err(EncodeError::InsufficientSize(error)) =
@@ -204,32 +205,32 @@ pub(super) fn encrypt<S: Side>(
 ) -> Result<(), Exhausted> {
     let mut wanted = plaintext.len() + plaintext.len() / 64 + OVERHEAD;
     loop {
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = side.process(held).state else {
-            return Err(Exhausted);
-        };
-        match ciphertext.write_with(wanted, |room| traffic.encrypt(plaintext, room)) {
-            Ok(()) => return Ok(()),
-            Err(EncryptError::InsufficientSize(error)) => {
-                wanted = error.required_size.max(wanted + 1);
+        match side.process(held).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                match ciphertext.write_with(wanted, |room| traffic.encrypt(plaintext, room)) {
+                    Ok(()) => return Ok(()),
+                    // More records than usual. A KeyUpdate can have become due, and comes first.
+                    Err(EncryptError::InsufficientSize(error)) => {
+                        wanted = error.required_size.max(wanted + 1);
+                    }
+                    Err(EncryptError::EncryptExhausted) => {
+                        take_alerts(side, held, ciphertext);
+                        return Err(Exhausted);
+                    }
+                }
             }
-            Err(EncryptError::EncryptExhausted) => {
-                take_alerts(side, held, ciphertext);
-                return Err(Exhausted);
-            }
+            Ok(ConnectionState::EncodeTlsData(record)) => encode(record, ciphertext),
+            Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
+            Ok(_) | Err(_) => return Err(Exhausted),
         }
     }
 }
 
 /// Appends close_notify to `ciphertext`, if it or a fatal alert hasn't been sent yet.
 pub(super) fn close<S: Side>(side: &mut S, held: &mut [u8], ciphertext: &mut Queue) {
-    let mut wanted = OVERHEAD;
-    while let Ok(ConnectionState::WriteTraffic(mut traffic)) = side.process(held).state {
-        match ciphertext.write_with(wanted, |room| traffic.queue_close_notify(room)) {
-            Err(EncryptError::InsufficientSize(error)) => {
-                wanted = error.required_size.max(wanted + 1);
-            }
-            Ok(()) | Err(EncryptError::EncryptExhausted) => return,
-        }
+    if let Ok(ConnectionState::WriteTraffic(mut traffic)) = side.process(held).state {
+        // Neither error comes: an alert fits, and is encrypted with the last of the keys.
+        drop(ciphertext.write_with(OVERHEAD, |room| traffic.queue_close_notify(room)));
     }
 }
 

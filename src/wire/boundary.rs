@@ -3,7 +3,8 @@
 /// `ReadyForQuery` up to its last byte, the transaction status.
 const READY_FOR_QUERY: [u8; 5] = [b'Z', 0, 0, 0, 5];
 
-/// Remembers the last bytes relayed from the backend, at a cost that does not grow with traffic.
+/// Remembers the last bytes relayed from the backend, none at first, at a cost that does not grow
+/// with traffic.
 ///
 /// A row whose data happen to end one relayed chunk with the very six bytes of a ReadyForQuery
 /// looks like one until the next chunk comes: good enough for choosing how to say goodbye, and
@@ -14,12 +15,6 @@ pub struct MessageBoundary {
 }
 
 impl MessageBoundary {
-    /// Nothing relayed yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { tail: [0; 6] }
-    }
-
     /// Notes what was relayed next, from the backend to the client. O(1) per chunk.
     pub fn observe(&mut self, chunk: &[u8]) {
         if let Some(tail) = chunk.last_chunk() {
@@ -51,7 +46,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_ready_for_query_is_a_boundary() {
-        let mut boundary = MessageBoundary::new();
+        let mut boundary = MessageBoundary::default();
         assert!(!boundary.between_messages());
         boundary.observe(b"C\0\0\0\rSELECT 1\0Z\0\0\0\x05");
         assert!(!boundary.between_messages());
@@ -79,7 +74,7 @@ mod tests {
             let model = bytes.len() >= 6
                 && bytes[bytes.len() - 6..bytes.len() - 1] == *b"Z\0\0\0\x05"
                 && b"ITE".contains(&bytes[bytes.len() - 1]);
-            let mut boundary = MessageBoundary::new();
+            let mut boundary = MessageBoundary::default();
             let mut rest = bytes.as_slice();
             for cut in cuts {
                 let (chunk, more) = rest.split_at(cut.min(rest.len()));

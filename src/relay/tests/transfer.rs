@@ -5,9 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use proptest::prelude::*;
-use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, split,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, split};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
@@ -280,7 +278,7 @@ async fn t15_what_was_decrypted_before_the_relay_began_is_relayed() {
         }
         assert!(
             legs.client_leg
-                .fill_buf()
+                .plaintext_to_come()
                 .await
                 .unwrap()
                 .starts_with(b"one")
