@@ -71,6 +71,10 @@ impl SharedTls {
     }
 
     /// The same way of dialling, kept once for all who dial so.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "of TLS, equality and hash take the address alone"
+    )]
     pub(super) fn dialling(&self, dialling: Dialling) -> Arc<Dialling> {
         let known = &mut self.lock().dialling;
         if let Some(known) = known.get(&dialling) {
