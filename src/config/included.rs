@@ -90,12 +90,16 @@ impl ProjectSpec {
 }
 
 impl Config {
-    /// Reads an included file, by itself: whether its names are another file's is seen by
-    /// [`Claims`].
+    /// Reads an included file, by itself, without noting how it would be shown: whether its names are
+    /// another file's is seen by [`Claims`].
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read_included(&self, path: &Path) -> Result<Included, ConfigErrors> {
+        self.read_file(path, false)
+    }
+
+    fn read_file(&self, path: &Path, is_recording: bool) -> Result<Included, ConfigErrors> {
         let file = SourceFile::look(path);
         // Reading a pipe would wait for its writer, and with it every change of anything.
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
@@ -103,22 +107,19 @@ impl Config {
             return Err(super::load::unreadable(path, &why, vec![file]));
         }
         match read_text(path, MAX_FILE) {
-            Ok(text) => self.read_included_text(path, &text, vec![file]),
+            Ok(text) => {
+                let mut reader = reader(path, &text);
+                reader.files.push(file);
+                reader.is_recording = is_recording;
+                self.read_by(reader, path)
+            }
             Err(error) => Err(super::load::unreadable(path, &error, vec![file])),
         }
     }
 
-    /// Reads a text as what the included file `path` is to hold.
-    pub(super) fn read_included_text(
-        &self,
-        path: &Path,
-        text: &str,
-        files: Vec<SourceFile>,
-    ) -> Result<Included, ConfigErrors> {
-        let (table, syntax) = DeTable::parse_recoverable(text);
-        let directory = path.parent().unwrap_or(path);
-        let mut reader = Reader::new(Document::new(path, text), directory);
-        reader.files = files;
+    /// Reads what the included file `path` is to hold.
+    fn read_by(&self, mut reader: Reader<'_>, path: &Path) -> Result<Included, ConfigErrors> {
+        let (table, syntax) = DeTable::parse_recoverable(reader.text());
         for error in syntax {
             reader.refuse_syntax(&error.span().unwrap_or_default(), error.message());
         }
@@ -223,7 +224,7 @@ impl Config {
             problems.extend(claims.claim(spec).err().into_iter().flatten());
         }
         for path in self.included_files()? {
-            match self.read_included(&path) {
+            match self.read_file(&path, true) {
                 Ok(included) => {
                     let claimed = self.take_up(included, &mut claims);
                     problems.extend(claimed.err().into_iter().flatten());
@@ -281,7 +282,7 @@ impl Config {
         let main = Self::load_main(path)?;
         match main.file_of(project)? {
             Some(file) => {
-                let included = main.read_included(&file)?;
+                let included = main.read_file(&file, true)?;
                 main.with_file(included)
             }
             None if main.include.is_empty() || main.projects.contains_key(project) => Ok(main),
@@ -292,7 +293,7 @@ impl Config {
 
     /// The configuration with the projects of an included file, if this is what it holds.
     pub(crate) fn with_text(&self, file: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        let included = self.read_included_text(file, text, Vec::new())?;
+        let included = self.read_by(reader(file, text), file)?;
         self.clone().with_file(included)
     }
 
@@ -337,6 +338,11 @@ impl Config {
         }
         Ok(None)
     }
+}
+
+/// A reader of a text as what the included file `path` is to hold.
+fn reader<'t>(path: &Path, text: &'t str) -> Reader<'t> {
+    Reader::new(Document::new(path, text), path.parent().unwrap_or(path))
 }
 
 /// Whether a text has the table of a project.

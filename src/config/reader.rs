@@ -28,6 +28,8 @@ pub(super) struct Reader<'t> {
     pub(super) vanished: Vec<Problem>,
     pub(super) files: Vec<SourceFile>,
     pub(super) effective: Effective,
+    /// Whether `effective` and `asked` are wanted: it takes longer than all the rest.
+    pub(super) is_recording: bool,
     /// The sets of the configuration before.
     pub(super) known: CompiledSets,
     /// The sets of this one.
@@ -47,10 +49,16 @@ impl<'t> Reader<'t> {
             vanished: Vec::new(),
             files: Vec::new(),
             effective: Effective::default(),
+            is_recording: true,
             known: CompiledSets::default(),
             compiled: CompiledSets::default(),
             asked: BTreeSet::new(),
         }
+    }
+
+    /// What is read.
+    pub(super) const fn text(&self) -> &'t str {
+        self.document.text()
     }
 
     /// Reads the top of the document.

@@ -214,23 +214,26 @@ impl<'t> Section<'_, 't> {
 
     fn ask(&mut self, name: &str) {
         self.asked.push(name.to_owned());
-        let spot = self.child(name);
-        self.reader.asked.insert(spot.pattern);
+        if self.reader.is_recording {
+            let spot = self.child(name);
+            self.reader.asked.insert(spot.pattern);
+        }
     }
 
     fn take<T: Value>(&mut self, name: &str) -> Option<T> {
         self.ask(name);
-        let spot = self.child(name);
-        let value = self.table.and_then(|table| table.get(name))?.get_ref();
+        // Few of the keys that there are are written: a spot is made for those only.
+        let value = self.table.and_then(|table| table.get(name))?;
+        let spot = self.spot.child(name, name, value.span());
         T::read(&mut Item {
             reader: self.reader,
-            value,
+            value: value.get_ref(),
             spot,
         })
     }
 
     fn record<T: Value>(&mut self, name: &str, value: &T) {
-        if let Some(section) = self.record {
+        if let Some(section) = self.record.filter(|_| self.reader.is_recording) {
             self.reader.effective.record(section, name, value.show());
         }
     }

@@ -2,6 +2,7 @@
 //! files that changed.
 
 mod load;
+mod parallel;
 mod update;
 
 use std::borrow::Borrow;

@@ -31,7 +31,7 @@ pub use self::error::{BuildError, BuildErrors};
 pub use self::lists::{allow_list, deny_list};
 
 pub(super) use self::draft::Draft;
-pub(super) use self::maker::Maker;
+pub(super) use self::maker::{MadeProject, Maker};
 
 /// So many projects get their certificates at the start, so that what is wrong with one shows at
 /// once. Of more, each gets its own on first use.

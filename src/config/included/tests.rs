@@ -174,3 +174,29 @@ fn a_default_project_that_no_file_defines_is_an_error() {
     let text = errors(&[("proxy.toml", &main), ("projects.d/acme.toml", &acme)]);
     assert!(text.contains("there is no project acmee"), "{text}");
 }
+
+#[test]
+fn what_is_read_to_be_used_is_what_is_read_to_be_shown() {
+    let directory = directory(&[
+        ("proxy.toml", MAIN),
+        ("projects.d/acme.toml", &project("acme", "a.example")),
+        (
+            "projects.d/wrong.toml",
+            "[project.wrong]\nallowed = 1\nhosts = [7]\n",
+        ),
+    ]);
+    let main = Config::load_main(&directory.path().join("proxy.toml")).unwrap();
+    let read = |name: &str| {
+        let path = directory.path().join("projects.d").join(name);
+        let both = [false, true].map(|is_recording| main.read_file(&path, is_recording));
+        both.map(|read| match read {
+            Ok(included) => format!("{:?}", (included.projects, included.warnings)),
+            Err(errors) => errors.to_string(),
+        })
+    };
+    for name in ["acme.toml", "wrong.toml"] {
+        let [used, shown] = read(name);
+        assert_eq!(used, shown);
+    }
+    assert!(read("wrong.toml")[0].contains("did you mean \"allow\"?"));
+}

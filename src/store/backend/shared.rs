@@ -53,12 +53,9 @@ impl SharedTls {
             Some(RootCert::File(path)) => Some(Stamp::of(path)),
             Some(RootCert::System | RootCert::Project) | None => None,
         };
-        if let Some(kept) = self
-            .lock()
-            .tls
-            .get(&demand)
-            .filter(|kept| kept.stamp == stamp)
-        {
+        // Held while they are read, so that all who come meanwhile have the very same.
+        let known = &mut self.lock().tls;
+        if let Some(kept) = known.get(&demand).filter(|kept| kept.stamp == stamp) {
             return Ok(kept.tls.clone());
         }
         let tls = BackendTls::new(mode, read()?.as_ref())?;
@@ -66,14 +63,14 @@ impl SharedTls {
             stamp,
             tls: tls.clone(),
         };
-        self.lock().tls.insert(demand, kept);
+        known.insert(demand, kept);
         Ok(tls)
     }
 
     /// The same way of dialling, kept once for all who dial so.
     #[expect(
         clippy::mutable_key_type,
-        reason = "of TLS, equality and hash take the address alone"
+        reason = "it is told apart by which TLS it has, not by what is in that"
     )]
     pub(super) fn dialling(&self, dialling: Dialling) -> Arc<Dialling> {
         let known = &mut self.lock().dialling;

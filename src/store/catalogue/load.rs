@@ -1,9 +1,10 @@
 //! All of it, read at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::snapshot::{Builder, Built, Draft};
+use super::super::snapshot::{Builder, Built, Draft, MadeProject, Maker};
+use super::parallel::in_parallel;
 use super::{Catalogue, Entry, LoadError, Made};
 use crate::config::{
     Claims, Config, ConfigErrors, Included, Place, Problem, ProjectSpec, SourceFile,
@@ -28,14 +29,13 @@ impl Catalogue {
         let main = Arc::clone(&catalogue.main);
         let count = own.len() + paths.len();
         let mut reading = Reading::new(builder.draft(&main, previous, count));
-        reading.take_up(&own);
-        for path in paths {
-            let stamp = Stamp::of(&path);
-            match main.read_included(&path) {
-                Ok(included) => catalogue.insert(&path, reading.entry(stamp, included)),
-                Err(errors) => reading.refuse(&errors),
-            }
-        }
+        let maker = reading.draft.maker();
+        reading.take_up(own.iter().map(|spec| (spec, maker.make(spec))));
+        let read = |path: &PathBuf| Read::new(path, &main, &maker);
+        in_parallel(&paths, read, |path, read| match read {
+            Ok(read) => catalogue.insert(path, reading.entry(read)),
+            Err(errors) => reading.refuse(&errors),
+        });
         reading.finish(catalogue, previous.is_none())
     }
 
@@ -118,6 +118,29 @@ impl Catalogue {
     }
 }
 
+/// An included file as it was read, and its projects.
+struct Read {
+    stamp: Stamp,
+    included: Included,
+    made: Vec<MadeProject>,
+}
+
+impl Read {
+    fn new(path: &Path, main: &Config, maker: &Maker<'_>) -> Result<Self, ConfigErrors> {
+        let stamp = Stamp::of(path);
+        let included = main.read_included(path)?;
+        Ok(Self {
+            stamp,
+            made: included
+                .projects
+                .iter()
+                .map(|spec| maker.make(spec))
+                .collect(),
+            included,
+        })
+    }
+}
+
 fn place(spec: &ProjectSpec) -> (ProjectName, Place) {
     (spec.name.clone(), spec.place.clone())
 }
@@ -145,10 +168,10 @@ impl<'b> Reading<'b> {
         }
     }
 
-    fn take_up(&mut self, projects: &[ProjectSpec]) {
-        for spec in projects {
+    fn take_up<'s>(&mut self, projects: impl Iterator<Item = (&'s ProjectSpec, MadeProject)>) {
+        for (spec, made) in projects {
             let taken = match self.claims.claim(spec) {
-                Ok(()) => self.draft.add(spec).err(),
+                Ok(()) => self.draft.put(made).err(),
                 Err(taken) => {
                     self.problems.extend(taken);
                     continue;
@@ -164,8 +187,13 @@ impl<'b> Reading<'b> {
         self.files.extend_from_slice(errors.files());
     }
 
-    fn entry(&mut self, stamp: Stamp, mut included: Included) -> Entry {
-        self.take_up(&included.projects);
+    fn entry(&mut self, read: Read) -> Entry {
+        let Read {
+            stamp,
+            mut included,
+            made,
+        } = read;
+        self.take_up(included.projects.iter().zip(made));
         self.warnings.append(&mut included.warnings);
         self.vanished.append(&mut included.vanished);
         Entry::new(stamp, included)

@@ -322,3 +322,35 @@ fn files_that_name_the_same_share_the_note_of_it_until_none_is_left() {
     fixture.change(&[("globex.toml", None)]);
     assert!(fixture.catalogue.watched.is_empty() && fixture.catalogue.named.is_empty());
 }
+
+#[test]
+fn all_that_is_wrong_with_many_files_is_told_in_the_order_of_their_names() {
+    let fixture = Fixture::new(MAIN);
+    let mut wrong = Vec::new();
+    for number in 0..200 {
+        let name = format!("tenant-{number:03}");
+        let text = match number % 4 {
+            0 => project(&name, "what?"),
+            1 => project(&name, "nowhere").replace(&format!("{name}.example"), "acme.example"),
+            2 => project(&name, "nowhere") + "auth = \"certificate\"\nallowed = 1\n",
+            _ => project(&name, "nowhere"),
+        };
+        if number % 4 != 3 {
+            wrong.push(format!("{name}.toml"));
+        }
+        fs::write(fixture.path(&format!("{name}.toml")), text).unwrap();
+    }
+    let load = || {
+        let main = Config::load_main(&fixture.directory.path().join("proxy.toml")).unwrap();
+        let refused = Catalogue::load(main, &fixture.builder, None).unwrap_err();
+        refused.to_string()
+    };
+    let told = load();
+    let places: Vec<_> = wrong.iter().map(|name| told.find(&**name)).collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{told}"
+    );
+    assert!(!told.contains("tenant-003.toml"), "{told}");
+    assert_eq!(load(), told);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::{BuildError, BuildErrors};
-use super::{BuildWarning, Built, Maker};
+use super::{BuildWarning, Built, MadeProject, Maker};
 use crate::config::{Config, ProjectSpec};
 use crate::id::ProjectName;
 use crate::project::{Index, Project, Projects};
@@ -38,7 +38,20 @@ impl<'b> Draft<'b> {
     /// # Errors
     /// One of its names is another project's, which is returned; then it is not added.
     pub(in crate::store) fn add(&mut self, spec: &ProjectSpec) -> Result<(), Arc<Project>> {
-        match self.maker.make(spec) {
+        self.put(self.maker.make(spec))
+    }
+
+    /// What makes its projects, each by itself.
+    pub(in crate::store) const fn maker(&self) -> Maker<'b> {
+        self.maker
+    }
+
+    /// Adds a project that was made. What is wrong with it is told at the end.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(in crate::store) fn put(&mut self, made: MadeProject) -> Result<(), Arc<Project>> {
+        match made {
             Ok((project, warnings)) => {
                 self.warnings.extend(warnings);
                 self.index.add(&project)

@@ -27,6 +27,7 @@ const CA_WARNING: SignedDuration = SignedDuration::from_hours(90 * 24);
 const DATE: &str = "%-d %B %Y, %H:%M UTC";
 
 /// Makes projects, each by itself.
+#[derive(Clone, Copy)]
 pub(in crate::store) struct Maker<'b> {
     pub(super) builder: &'b Builder,
     pub(super) inherited: Inherited<'b>,
@@ -37,16 +38,16 @@ pub(in crate::store) struct Maker<'b> {
     pub(super) all_at_once: bool,
 }
 
+/// A project, and what is to be said of it; or what is wrong with it.
+pub(in crate::store) type MadeProject = Result<(Arc<Project>, Vec<BuildWarning>), BuildError>;
+
 impl Maker<'_> {
     /// Makes a project. What is counted by rule goes on from the one in force, and so does a
     /// certificate that can't be had again.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(in crate::store) fn make(
-        &self,
-        spec: &ProjectSpec,
-    ) -> Result<(Arc<Project>, Vec<BuildWarning>), BuildError> {
+    pub(in crate::store) fn make(&self, spec: &ProjectSpec) -> MadeProject {
         let previous = self.previous.and_then(|all| all.by_name(&spec.name));
         let made = self.parts(spec, previous.map(AsRef::as_ref));
         let made = made.and_then(|(parts, texts)| {
