@@ -12,6 +12,7 @@ mod leg;
 mod patience;
 mod tuning;
 mod way;
+mod worn;
 
 #[cfg(test)]
 mod tests;
@@ -98,6 +99,7 @@ impl Future for Relay {
                 break;
             }
         }
+        this.cut_if_worn();
         if this.is_over() {
             return Poll::Ready(this.close());
         }
@@ -110,9 +112,15 @@ impl Future for Relay {
 }
 
 impl Relay {
-    /// Goes on behind what the client was already sent after that ReadyForQuery.
-    pub fn behind(mut self, sent: &[u8]) -> Self {
-        self.boundary.observe(sent);
+    /// Goes on behind what each side was already sent after that ReadyForQuery: to the backend so
+    /// many bytes, to the client these.
+    pub fn behind(mut self, to_backend: usize, to_client: &[u8]) -> Self {
+        self.control.count_to_backend(to_backend);
+        self.control.count_to_client(to_client.len());
+        self.boundary.observe(to_client);
+        if !to_client.is_empty() && self.boundary.between_messages() {
+            self.control.note_ready();
+        }
         self
     }
 
@@ -140,6 +148,19 @@ impl Relay {
             self.download = Way::Closing(End::Whole);
         }
         self.patience.be_final(cut.grace);
+    }
+
+    /// Cuts a session whose TLS 1.2 keys are all but used up, where the client can read why.
+    fn cut_if_worn(&self) {
+        let Some(backend) = &self.backend else { return };
+        if !self.boundary.between_messages() {
+            return;
+        }
+        if self.client.is_worn() {
+            self.control.cut(worn::out(Leg::Client));
+        } else if backend.is_worn() {
+            self.control.cut(worn::out(Leg::Backend));
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use self::terminated::{Part, Seeker};
@@ -47,6 +47,8 @@ pub(super) struct Authenticated {
     pub(super) live: Live,
     /// What was passed to the client behind ReadyForQuery.
     pub(super) behind: Bytes,
+    /// How many bytes were passed to the backend behind the client's last message of the login.
+    pub(super) ahead: usize,
     /// What the client's certificate has proved.
     pub(super) who: Identification,
 }
@@ -66,9 +68,10 @@ impl Authenticated {
             cancel,
             live,
             behind,
+            ahead,
             who: _,
         } = *self;
-        let relay = Box::pin(relay(client, backend, control).behind(&behind));
+        let relay = Box::pin(relay(client, backend, control).behind(ahead, &behind));
         (relay, (admission, cancel, live))
     }
 }
@@ -119,6 +122,7 @@ impl Routed {
             cancel: None,
             amid_message: false,
             behind: Bytes::new(),
+            ahead: 0,
         };
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(part, keys, &target)).await;
@@ -129,6 +133,7 @@ impl Routed {
             cancel,
             amid_message,
             behind,
+            ahead,
             ..
         } = login;
         match outcome {
@@ -139,6 +144,7 @@ impl Routed {
                 cancel,
                 live,
                 behind,
+                ahead,
                 who,
             }),
             // Words in the middle of a message would be read as a part of it.
@@ -160,6 +166,8 @@ struct Login {
     amid_message: bool,
     /// What was passed to the client behind ReadyForQuery: perhaps not a whole message.
     behind: Bytes,
+    /// How many bytes were passed to the backend once it had nothing more to ask: queries already.
+    ahead: usize,
 }
 
 impl Login {
@@ -291,8 +299,7 @@ impl Login {
                 .map_err(|_| self.backend_left())?;
         }
         if self.passthrough.is_authenticated() {
-            let rest = pass_all(&mut self.from_client, &mut self.backend).await;
-            return rest.map_err(|_| self.backend_left());
+            return self.pass_ahead().await;
         }
         self.backend.flush().await.map_err(|_| self.backend_left())
     }
@@ -305,9 +312,19 @@ impl Login {
             self.client.flush().await
         };
         sent.await.map_err(|_| self.client_left())?;
-        pass_all(&mut self.from_client, &mut self.backend)
-            .await
-            .map_err(|_| self.backend_left())
+        self.pass_ahead().await
+    }
+
+    /// Passes on what a client sends that doesn't wait for ReadyForQuery.
+    async fn pass_ahead(&mut self) -> Result<(), Refusal> {
+        let ahead = self.from_client.split();
+        let sent = async {
+            self.backend.write_all(&ahead).await?;
+            self.backend.flush().await
+        };
+        sent.await.map_err(|_| self.backend_left())?;
+        self.ahead += ahead.len();
+        Ok(())
     }
 
     /// A client that has read why the backend turns it away doesn't wait for the backend to close.
@@ -340,9 +357,4 @@ impl Login {
             None => Refusal::BackendLost(Trouble::new("closed during the login")),
         }
     }
-}
-
-async fn pass_all(from: &mut BytesMut, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    to.write_all(&from.split()).await?;
-    to.flush().await
 }

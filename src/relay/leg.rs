@@ -34,6 +34,11 @@ impl ClientLeg {
         self.0.consume_plaintext(count);
     }
 
+    /// Keeps no more memory than what is not consumed needs.
+    pub(super) fn fit(&mut self) {
+        self.0.fit_plaintext();
+    }
+
     /// Encrypts all of the bytes, to be sent by [`Self::poll_flush`].
     pub(super) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.encrypt(bytes)
@@ -56,6 +61,11 @@ impl ClientLeg {
     /// Sends what is encrypted, close_notify and FIN.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    /// Whether its keys are all but used up.
+    pub(super) fn is_worn(&self) -> bool {
+        self.0.is_worn()
     }
 
     /// Sends what is encrypted, and FIN without close_notify.
@@ -83,6 +93,22 @@ pub enum BackendStream {
 }
 
 impl BackendStream {
+    /// Whether its keys are all but used up.
+    pub(super) fn is_worn(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(tls) => tls.is_worn(),
+        }
+    }
+
+    /// Keeps no more memory than what was decrypted and not read needs.
+    pub(super) fn fit(&mut self) {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => {}
+            Self::Tls(tls) => tls.fit_plaintext(),
+        }
+    }
+
     /// Sends what was taken, and FIN; over TLS without close_notify.
     pub(super) fn poll_fin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -6,3 +6,4 @@ mod fairness;
 mod fixture;
 mod slow;
 mod transfer;
+mod worn;

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
-use super::{ClosedBy, Leg, Relay, Why};
-use crate::tls::buffer;
+use super::{BackendStream, ClosedBy, Leg, Relay, Why, worn};
+use crate::tls::{Exhausted, buffer};
 
 /// The most bytes that a way moves before other tasks of its thread have a turn.
 const TURN: usize = 2 * buffer::SIZE;
@@ -62,7 +62,14 @@ impl Relay {
         let mut moved = 0;
         while moved < TURN {
             match self.upload {
-                Way::Open => moved += ready!(self.poll_upload_some(cx)),
+                Way::Open => match self.poll_upload_some(cx) {
+                    Poll::Ready(count) => moved += count,
+                    Poll::Pending => {
+                        // The backend may take its time over what the client has sent.
+                        self.client.fit();
+                        return Poll::Pending;
+                    }
+                },
                 Way::Closing(end) => ready!(self.poll_end_backend(cx, end)),
                 Way::Discarding => match ready!(self.client.poll_plaintext(cx)) {
                     Ok([]) | Err(_) => self.upload = Way::Closed,
@@ -83,7 +90,14 @@ impl Relay {
         let mut moved = 0;
         while moved < TURN {
             match self.download {
-                Way::Open => moved += ready!(self.poll_download_some(cx)),
+                Way::Open => match self.poll_download_some(cx) {
+                    Poll::Ready(count) => moved += count,
+                    Poll::Pending => {
+                        // So may the client.
+                        self.backend.iter_mut().for_each(BackendStream::fit);
+                        return Poll::Pending;
+                    }
+                },
                 Way::Closing(end) => ready!(self.poll_end_client(cx, end)),
                 Way::Discarding => match ready!(self.poll_backend(cx, |_, _| ())) {
                     Ok(0) | Err(_) => self.download = Way::Closed,
@@ -115,7 +129,7 @@ impl Relay {
                 self.control.count_to_backend(count);
                 Poll::Ready(count)
             }
-            Err(error) => Poll::Ready(self.cannot_write(Leg::Backend, &error)),
+            Err(error) => self.cannot_encrypt(Leg::Backend, &error),
         }
     }
 
@@ -134,7 +148,7 @@ impl Relay {
             encrypted = relay.client.encrypt(bytes);
         }));
         if let Err(error) = encrypted {
-            return Poll::Ready(self.cannot_write(Leg::Client, &error));
+            return self.cannot_encrypt(Leg::Client, &error);
         }
         match relayed {
             Ok(0) => Poll::Ready(self.has_ended(Leg::Backend, Why::Ended)),
@@ -238,6 +252,17 @@ impl Relay {
         }
         *self.way_to(leg) = Way::Discarding;
         0
+    }
+
+    /// A leg that was to be written to may have no keys left to do it with, in the middle of a message
+    /// that was longer than what was kept back for it: the session is cut, without a word.
+    fn cannot_encrypt(&mut self, leg: Leg, error: &io::Error) -> Poll<usize> {
+        if !error.get_ref().is_some_and(|it| it.is::<Exhausted>()) {
+            return Poll::Ready(self.cannot_write(leg, error));
+        }
+        self.control.cut(worn::out(leg));
+        // The cut wakes this task.
+        Poll::Pending
     }
 
     const fn way_from(&mut self, leg: Leg) -> &mut Way {

@@ -116,13 +116,31 @@ impl Queue {
         written.map(drop)
     }
 
+    /// Gives back a buffer of which little is in use, and holds the bytes in one of their size: who
+    /// waits for a peer may do so for hours, in thousands of sessions.
+    pub(super) fn fit(&mut self) {
+        let length = self.buffer.as_deref().map_or(0, <[u8]>::len);
+        let bytes = self.bytes();
+        if !bytes.is_empty() && bytes.len() <= length / 4 {
+            let end = bytes.len();
+            let fitting = Box::from(bytes);
+            self.buffer.replace(fitting).into_iter().for_each(give_back);
+            (self.start, self.end) = (0, end);
+        }
+    }
+
     /// The room behind the last byte, `wanted` bytes at least.
     fn room(&mut self, wanted: usize) -> &mut [u8] {
         let held = self.start..self.end;
         let buffer = self.buffer.get_or_insert_with(take);
         if buffer.len() - self.end < wanted {
             if buffer.len() - held.len() < wanted {
-                let mut larger = vec![0; held.len() + wanted].into_boxed_slice();
+                let length = held.len() + wanted;
+                let mut larger = if length <= LENGTH {
+                    take()
+                } else {
+                    vec![0; length].into_boxed_slice()
+                };
                 larger[..held.len()].copy_from_slice(&buffer[held.clone()]);
                 give_back(mem::replace(buffer, larger));
             } else {
@@ -187,6 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_has_to_wait_holds_little_more_than_its_bytes() {
+        let mut queue = Queue::default();
+        for length in [1, LENGTH / 4] {
+            let bytes: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
+            queue.push(&bytes);
+            queue.fit();
+            assert_eq!(queue.buffer.as_ref().unwrap().len(), length);
+            assert!(queue.bytes() == bytes);
+            // It takes more as before.
+            queue.push(&[7; 1000]);
+            assert!(queue.bytes().starts_with(&bytes) && queue.bytes().ends_with(&[7; 1000]));
+            queue.consume(length + 1000);
+            assert!(queue.buffer.is_none());
+        }
+        queue.fit();
+        assert!(queue.buffer.is_none());
+        // Copying much would cost more than it gives back.
+        queue.push(&[7; LENGTH / 2]);
+        queue.fit();
+        assert_eq!(queue.buffer.as_ref().unwrap().len(), LENGTH);
+    }
+
+    #[test]
     fn a_thread_keeps_a_few_free_buffers_and_no_odd_ones() {
         let mut queues: Vec<Queue> = (0..3 * KEPT).map(|_| Queue::default()).collect();
         for (queue, length) in queues.iter_mut().zip([1, 2 * LENGTH].into_iter().cycle()) {
@@ -201,15 +242,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_queue_gives_out_what_was_put_in(
-            steps in proptest::collection::vec((0_usize..100_000, 0_usize..100_000), 0..12),
+            steps in proptest::collection::vec((0_usize..100_000, 0_usize..100_000, any::<bool>()), 0..12),
         ) {
             let (mut queue, mut model) = (Queue::default(), VecDeque::new());
-            for (step, (put, taken)) in steps.into_iter().enumerate() {
+            for (step, (put, taken, waits)) in steps.into_iter().enumerate() {
                 let bytes: Vec<u8> = (0..put).map(|at| (at * 7 + step).to_le_bytes()[0]).collect();
                 queue.push(&bytes);
                 model.extend(bytes);
                 queue.consume(taken);
                 model.drain(..taken.min(model.len()));
+                if waits {
+                    queue.fit();
+                }
                 prop_assert!(queue.bytes() == model.make_contiguous());
                 prop_assert_eq!(queue.buffer.is_some(), !model.is_empty());
             }

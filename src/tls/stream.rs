@@ -24,6 +24,8 @@ use super::unbuffered::{self, Outlook, Side};
 pub struct TlsStream<S> {
     socket: TcpStream,
     side: S,
+    /// How many records were encrypted, or a few more; as many as can be counted stand for more.
+    records: u32,
     /// None while nothing is on its way, both ends are open, and no secret is expected.
     transit: Option<Box<Transit>>,
 }
@@ -71,6 +73,7 @@ impl<S: Side> TlsStream<S> {
         Self {
             socket,
             side,
+            records: 0,
             transit: None,
         }
     }
@@ -107,12 +110,18 @@ impl<S: Side> TlsStream<S> {
     /// Lends the next decrypted bytes, none of them at close_notify. Reads from the socket only
     /// when nothing decrypted is left (T15), so what is held is at most one read's worth.
     pub(crate) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let mut barren = 0;
         while self.plaintext().is_empty() {
             if self.is_closed() {
                 break;
             }
             self.failure()?;
-            ready!(self.poll_receive(cx))?;
+            if barren >= buffer::SIZE {
+                // Empty records may come for ever, and each has to be decrypted.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            barren += ready!(self.poll_receive(cx))?;
             if self.has_unsent() {
                 // An alert, or another answer of TLS itself. What doesn't leave now does so
                 // with the next flush.
@@ -139,10 +148,20 @@ impl<S: Side> TlsStream<S> {
         }
     }
 
+    /// Keeps no more memory than what was lent and not taken needs; it may be a while until it is.
+    pub(crate) fn fit_plaintext(&mut self) {
+        if let Some(transit) = &mut self.transit {
+            transit.plaintext.fit();
+        }
+    }
+
     /// Encrypts all of the bytes, to be sent by [`Self::poll_send`].
     ///
     /// # Errors
-    /// TLS has failed or is closed, or TLS 1.2 has used up its keys.
+    /// TLS has failed or is closed, or TLS 1.2 has used up its keys, which is [`Exhausted`]: then
+    /// none of the bytes is sent, but close_notify.
+    ///
+    /// [`Exhausted`]: unbuffered::Exhausted
     pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Transit {
             held,
@@ -153,11 +172,17 @@ impl<S: Side> TlsStream<S> {
         if let Incoming::Failed(_) = incoming {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        unbuffered::encrypt(&mut self.side, bytes, held, ciphertext).map_err(|exhausted| {
-            // A close_notify, which is the last word; if it doesn't leave now, RST says as much.
-            drop(self.socket.try_write(ciphertext.bytes()));
-            io::Error::other(exhausted)
-        })
+        unbuffered::encrypt(&mut self.side, bytes, held, ciphertext).map_err(io::Error::other)?;
+        let records = u32::try_from(bytes.len().div_ceil(RECORD)).unwrap_or(u32::MAX);
+        self.records = self.records.saturating_add(records);
+        Ok(())
+    }
+
+    /// Whether the keys are all but used up, and can't be renewed: a sixteenth of what they are good
+    /// for is left.
+    pub(crate) fn is_worn(&self) -> bool {
+        let limit = unbuffered::limit(&self.side);
+        limit.is_some_and(|limit| u64::from(self.records) >= limit - limit / 16)
     }
 
     /// Whether there is something encrypted that the socket has not taken.
@@ -173,7 +198,10 @@ impl<S: Side> TlsStream<S> {
         };
         while !transit.ciphertext.is_empty() {
             let bytes = transit.ciphertext.bytes();
-            let count = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+            let Poll::Ready(count) = Pin::new(&mut self.socket).poll_write(cx, bytes)? else {
+                transit.ciphertext.fit();
+                return Poll::Pending;
+            };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -190,8 +218,8 @@ impl<S: Side> TlsStream<S> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Reads once, and decrypts what can be.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads once, and decrypts what can be: how many bytes were received.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         buffer::lend(|buffer| {
             let held_before = self
                 .transit
@@ -218,7 +246,7 @@ impl<S: Side> TlsStream<S> {
                     received.zeroize();
                 }
             }
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(count))
         })
     }
 
@@ -286,6 +314,9 @@ impl<S> TlsStream<S> {
         self.transit.is_none()
     }
 }
+
+/// The least plaintext in bytes of all full records that are sent.
+const RECORD: usize = 8 * 1024;
 
 /// A message that does not fit into one buffer is longer than rustls would take.
 const TOO_LONG: rustls::Error =

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::CipherSuiteCommon;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
-    RootCertStore, ServerConfig, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite, version,
+    RootCertStore, ServerConfig, SupportedCipherSuite, version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio_rustls::TlsConnector;
 
+use super::testing::short_lived;
 use super::{ClientHello, ClientSide, ServerSide, TlsStream};
 
 type Configs = (Arc<ServerConfig>, Arc<ClientConfig>);
@@ -32,36 +32,12 @@ fn tls12() -> SupportedCipherSuite {
     cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
 }
 
-/// The suite, with keys that last for so many records.
-fn short_lived(suite: SupportedCipherSuite, records: u64) -> SupportedCipherSuite {
-    match suite {
-        SupportedCipherSuite::Tls12(suite) => {
-            let suite = Tls12CipherSuite {
-                common: common(&suite.common, records),
-                ..*suite
-            };
-            SupportedCipherSuite::Tls12(Box::leak(Box::new(suite)))
-        }
-        SupportedCipherSuite::Tls13(suite) => {
-            let suite = Tls13CipherSuite {
-                common: common(&suite.common, records),
-                ..*suite
-            };
-            SupportedCipherSuite::Tls13(Box::leak(Box::new(suite)))
-        }
-    }
-}
-
-fn common(suite: &CipherSuiteCommon, records: u64) -> CipherSuiteCommon {
-    CipherSuiteCommon {
-        suite: suite.suite,
-        hash_provider: suite.hash_provider,
-        confidentiality_limit: records,
-    }
-}
-
-/// A server that speaks this suite alone, and a client that trusts it.
+/// A server that speaks this suite alone, and a client that trusts it, whose own keys last.
 fn configs(suite: SupportedCipherSuite) -> Configs {
+    configs_of(suite, default_provider().cipher_suites)
+}
+
+fn configs_of(suite: SupportedCipherSuite, of_client: Vec<SupportedCipherSuite>) -> Configs {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let leaf: CertificateDer<'static> = params.self_signed(&key).unwrap().into();
@@ -82,8 +58,9 @@ fn configs(suite: SupportedCipherSuite) -> Configs {
         .unwrap();
     server.max_fragment_size = Some(8192 + 5);
     server.send_tls13_tickets = 0;
-    // Its own keys last.
-    let mut client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut provider = default_provider();
+    provider.cipher_suites = of_client;
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
@@ -300,23 +277,29 @@ async fn an_idle_stream_holds_no_memory_for_bytes() {
 }
 
 #[tokio::test]
-async fn tls_1_2_ends_with_close_notify_when_its_keys_are_used_up() {
+async fn tls_1_2_ends_with_close_notify_when_its_keys_are_used_up_and_tells_of_it_before() {
     let (server, client) = configs(short_lived(tls12(), 64));
     let (near, far) = tcp_pair().await;
     let client = TlsConnector::from(client).connect(name(), near);
     let (client, mut server) = tokio::join!(client, accept(far, server));
     let mut client = client.unwrap();
     let mut sent = 0;
+    let mut told = None;
     let error = loop {
         match server.write_all(&[7; 8192]).await {
             Ok(()) => sent += 8192,
             Err(error) => break error,
         }
+        if server.is_worn() {
+            told.get_or_insert(sent);
+        }
     };
     assert_eq!(error.to_string(), "TLS has no keys left to encrypt with");
+    // 64 records, of which the handshake took one.
+    assert_eq!((told, sent), (Some(60 * 8192), 63 * 8192));
+    server.flush().await.unwrap();
     let mut received = Vec::new();
     client.read_to_end(&mut received).await.unwrap();
-    assert!(sent > 40 * 8192, "{sent}");
     assert_eq!(received.len(), sent);
     assert!(server.write_all(b"more").await.is_err());
     server.shutdown().await.unwrap();
@@ -339,6 +322,49 @@ async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
     // 512 records, and a KeyUpdate for every 64.
     assert_eq!(count.unwrap(), sent.len());
     assert!(received == sent);
+}
+
+#[tokio::test]
+async fn tls_1_3_renews_the_keys_of_both_sides_for_as_long_as_they_talk() {
+    let suite = short_lived(tls13(), 16);
+    let (mut client, mut server) = pair(configs_of(suite, vec![suite])).await;
+    for round in 0..200_u8 {
+        client.write_all(&[round; 100]).await.unwrap();
+        client.flush().await.unwrap();
+        read_some(&mut server, &[round; 100]).await;
+        server.write_all(&[round; 100]).await.unwrap();
+        server.flush().await.unwrap();
+        let mut answer = [0; 100];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, [round; 100]);
+        assert!(!client.is_worn() && !server.is_worn());
+    }
+}
+
+#[tokio::test]
+async fn empty_records_without_end_leave_others_their_turn() {
+    let (client, mut server) = pair(configs(tls13())).await;
+    let mut forger = Forger::new(client);
+    // 22 bytes each, of which one holds nothing but its kind.
+    let flooding = tokio::spawn(async move {
+        for _ in 0..20_000 {
+            forger.send(ContentType::ApplicationData, b"").await;
+        }
+        forger.send(ContentType::ApplicationData, b"at last").await;
+        forger
+    });
+    while !flooding.is_finished() {
+        yield_now().await;
+    }
+    let mut polls = 0;
+    let plaintext = poll_fn(|cx| {
+        polls += 1;
+        server.poll_plaintext(cx).map_ok(<[u8]>::to_vec)
+    });
+    assert_eq!(plaintext.await.unwrap(), b"at last");
+    // A poll opens what one read takes, and little more.
+    assert!(polls > 20_000 * 22 / (128 * 1024), "{polls}");
+    drop(flooding.await.unwrap());
 }
 
 #[tokio::test]

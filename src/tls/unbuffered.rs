@@ -9,7 +9,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
 };
-use rustls::{ClientConfig, CommonState, Error, ServerConfig};
+use rustls::{ClientConfig, CommonState, Error, ServerConfig, SupportedCipherSuite};
 
 use super::buffer::Queue;
 
@@ -226,6 +226,14 @@ pub(super) fn encrypt<S: Side>(
     }
 }
 
+/// How many records this side may encrypt, where its keys can't be renewed.
+pub(super) fn limit<S: Side>(side: &S) -> Option<u64> {
+    match side.state().negotiated_cipher_suite()? {
+        SupportedCipherSuite::Tls12(suite) => Some(suite.common.confidentiality_limit),
+        SupportedCipherSuite::Tls13(_) => None,
+    }
+}
+
 /// Appends close_notify to `ciphertext`, if it or a fatal alert hasn't been sent yet.
 pub(super) fn close<S: Side>(side: &mut S, held: &mut [u8], ciphertext: &mut Queue) {
     if let Ok(ConnectionState::WriteTraffic(mut traffic)) = side.process(held).state {
@@ -237,4 +245,4 @@ pub(super) fn close<S: Side>(side: &mut S, held: &mut [u8], ciphertext: &mut Que
 /// Nothing more can be encrypted on this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("TLS has no keys left to encrypt with")]
-pub(super) struct Exhausted;
+pub(crate) struct Exhausted;

@@ -274,6 +274,34 @@ fn t27_a_statement_is_cancelled_before_its_connection_closes_and_the_client_read
 }
 
 #[test]
+fn t27_a_statement_that_was_sent_before_the_login_had_ended_is_cancelled_too() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = FakeBackend::serving(move |mut peer| {
+        let told = |what| tell.lock().unwrap().send(what).unwrap();
+        if peer.packet()[4..8] == CANCEL {
+            return told("cancelled");
+        }
+        peer.send(&[authentication_ok(), backend_key_data(7, b"key!")].concat());
+        // It is ready only once it has the statement, which it never answers.
+        assert_eq!(peer.message().tag, b'Q');
+        peer.send(&ready_for_query());
+        peer.rest().unwrap();
+        told("closed");
+    });
+    let gate = Gate::start(&[acme(&backend)]);
+    let mut client = gate.connect("acme");
+    client.send(&startup(V3_0, &[(b"user", b"alice")]));
+    assert_eq!(client.message().tag, b'R');
+    client.send(&query("select for ever"));
+    while client.message().tag != b'Z' {}
+    reload(&gate, &Settings::new(&[acme(&backend).allow(&["nowhere"])]));
+    is_cut(client);
+    let told = [(); 2].map(|()| told.recv_timeout(crate::support::PATIENCE).unwrap());
+    assert_eq!(told, ["cancelled", "closed"]);
+}
+
+#[test]
 fn t27_a_cancel_that_the_backend_does_not_take_keeps_no_session_from_its_end() {
     let (tell, told) = std::sync::mpsc::channel();
     let (release, held) = std::sync::mpsc::channel::<()>();

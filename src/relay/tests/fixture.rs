@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -71,7 +73,15 @@ impl Legs {
         kind: Kind,
         size: Option<usize>,
     ) -> Self {
-        let (server, client) = configs(version);
+        Self::speaking([configs(version), configs(version)], kind, size).await
+    }
+
+    /// With these configurations for the ends of the client's leg, and of the backend's.
+    pub(super) async fn speaking(
+        [(server, client), of_backend]: [Configs; 2],
+        kind: Kind,
+        size: Option<usize>,
+    ) -> Self {
         let (near, far) = tcp_pair(size).await;
         let tap = Tap {
             tcp: near,
@@ -81,8 +91,8 @@ impl Legs {
             dribble: usize::MAX,
         };
         let (tapped, client_leg) = tokio::join!(
-            TlsConnector::from(Arc::clone(&client)).connect(name(), tap),
-            client_leg(far, Arc::clone(&server)),
+            TlsConnector::from(client).connect(name(), tap),
+            client_leg(far, server),
         );
         let (backend_leg, backend) = match kind {
             Kind::Tcp => {
@@ -94,6 +104,7 @@ impl Legs {
                 (BackendStream::Unix(near), Backend::Unix(far))
             }
             Kind::Tls => {
+                let (server, client) = of_backend;
                 let (near, far) = tcp_pair(size).await;
                 let (near, far) = tokio::join!(
                     TlsStream::connect(near, client, name()),
@@ -312,17 +323,29 @@ pub(super) fn name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 
-pub(super) fn configs(
+/// Of a server, and of a client that trusts it.
+pub(super) type Configs = (Arc<ServerConfig>, Arc<ClientConfig>);
+
+pub(super) fn configs(version: &'static SupportedProtocolVersion) -> Configs {
+    configs_by(version, |_, _| {})
+}
+
+/// Both sides' cryptography may be changed.
+pub(super) fn configs_by(
     version: &'static SupportedProtocolVersion,
-) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    change: impl FnOnce(&mut CryptoProvider, &mut CryptoProvider),
+) -> Configs {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().into();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut providers = [default_provider(), default_provider()];
+    let [of_server, of_client] = &mut providers;
+    change(of_server, of_client);
+    let [of_server, of_client] = providers.map(Arc::new);
+    let mut server = ServerConfig::builder_with_provider(of_server)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
@@ -330,7 +353,7 @@ pub(super) fn configs(
         .unwrap();
     server.max_fragment_size = Some(MAX_FRAGMENT_SIZE);
     server.send_tls13_tickets = 0;
-    let client = ClientConfig::builder_with_provider(provider)
+    let client = ClientConfig::builder_with_provider(of_client)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
