@@ -113,17 +113,7 @@ impl Routed {
                 (Passthrough::authenticated(), Some(part))
             }
         };
-        let mut login = Login {
-            client,
-            backend,
-            from_client: BytesMut::new(),
-            from_backend: heard,
-            passthrough,
-            cancel: None,
-            amid_message: false,
-            behind: Bytes::new(),
-            ahead: 0,
-        };
+        let mut login = Login::new(client, (backend, heard), passthrough);
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(part, keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
@@ -171,6 +161,25 @@ struct Login {
 }
 
 impl Login {
+    /// A login of which the backend was `heard` saying so much.
+    fn new(
+        client: ClientStream,
+        (backend, heard): (BackendStream, BytesMut),
+        passthrough: Passthrough,
+    ) -> Self {
+        Self {
+            client,
+            backend,
+            from_client: BytesMut::new(),
+            from_backend: heard,
+            passthrough,
+            cancel: None,
+            amid_message: false,
+            behind: Bytes::new(),
+            ahead: 0,
+        }
+    }
+
     /// How long the backend's next message may be.
     fn longest(&self) -> usize {
         if self.passthrough.is_authenticated() {
