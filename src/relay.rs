@@ -28,6 +28,7 @@ use drain::Drain;
 use leg::ClientLeg;
 use patience::Patience;
 use way::{End, Way};
+use worn::Records;
 
 pub use closed::{Closed, ClosedBy, Why};
 pub use control::{Control, Cut};
@@ -51,6 +52,8 @@ pub fn relay(client: ClientStream, backend: BackendStream, control: Arc<Control>
         boundary,
         broken: None,
         ended: None,
+        for_client: Records::default(),
+        for_backend: Records::default(),
         drain: Drain::default(),
         patience: Patience::default(),
         control,
@@ -71,6 +74,8 @@ pub struct Relay {
     broken: Option<Leg>,
     /// What ended the session first.
     ended: Option<(ClosedBy, Why)>,
+    for_client: Records,
+    for_backend: Records,
     /// Whether the client has got what it was sent.
     drain: Drain,
     patience: Patience,
@@ -153,12 +158,13 @@ impl Relay {
     /// Cuts a session whose TLS 1.2 keys are all but used up, where the client can read why.
     fn cut_if_worn(&self) {
         let Some(backend) = &self.backend else { return };
-        if !self.boundary.between_messages() {
+        // What was asked since the last message is answered first.
+        if !self.boundary.between_messages() || self.control.is_at_work() {
             return;
         }
-        if self.client.is_worn() {
+        if self.for_client.is_all_but(self.client.last_record()) {
             self.control.cut(worn::out(Leg::Client));
-        } else if backend.is_worn() {
+        } else if self.for_backend.is_all_but(backend.last_record()) {
             self.control.cut(worn::out(Leg::Backend));
         }
     }

@@ -45,10 +45,8 @@ pub(super) struct Authenticated {
     pub(super) cancel: Option<CancelGuard>,
     /// Its place in the count of the backend's address.
     pub(super) live: Live,
-    /// What was passed to the client behind ReadyForQuery.
-    pub(super) behind: Bytes,
-    /// How many bytes were passed to the backend behind the client's last message of the login.
-    pub(super) ahead: usize,
+    /// What was passed on already.
+    beyond: Beyond,
     /// What the client's certificate has proved.
     pub(super) who: Identification,
 }
@@ -67,11 +65,14 @@ impl Authenticated {
             admission,
             cancel,
             live,
-            behind,
-            ahead,
+            beyond,
             who: _,
         } = *self;
-        let relay = Box::pin(relay(client, backend, control).behind(ahead, &behind));
+        let Beyond {
+            to_backend,
+            to_client,
+        } = beyond;
+        let relay = Box::pin(relay(client, backend, control).behind(to_backend, &to_client));
         (relay, (admission, cancel, live))
     }
 }
@@ -113,7 +114,16 @@ impl Routed {
                 (Passthrough::authenticated(), Some(part))
             }
         };
-        let mut login = Login::new(client, (backend, heard), passthrough);
+        let mut login = Login {
+            client,
+            backend,
+            from_client: BytesMut::new(),
+            from_backend: heard,
+            passthrough,
+            cancel: None,
+            amid_message: false,
+            beyond: Beyond::default(),
+        };
         // The spine's own deadline would end the login too, but without a word to the client.
         let outcome = timeout_at(deadline, login.run(part, keys, &target)).await;
         let outcome = outcome.unwrap_or(Err(Refusal::LoginTimedOut));
@@ -122,8 +132,7 @@ impl Routed {
             backend,
             cancel,
             amid_message,
-            behind,
-            ahead,
+            beyond,
             ..
         } = login;
         match outcome {
@@ -133,8 +142,7 @@ impl Routed {
                 admission,
                 cancel,
                 live,
-                behind,
-                ahead,
+                beyond,
                 who,
             }),
             // Words in the middle of a message would be read as a part of it.
@@ -154,32 +162,19 @@ struct Login {
     cancel: Option<CancelGuard>,
     /// A message to the client was begun, and not ended.
     amid_message: bool,
-    /// What was passed to the client behind ReadyForQuery: perhaps not a whole message.
-    behind: Bytes,
-    /// How many bytes were passed to the backend once it had nothing more to ask: queries already.
-    ahead: usize,
+    beyond: Beyond,
+}
+
+/// What was passed on beyond the login, so that the relay starts with nothing in hand.
+#[derive(Default)]
+struct Beyond {
+    /// How many bytes the backend got once it had nothing more to ask: queries already.
+    to_backend: usize,
+    /// What the client got behind ReadyForQuery: perhaps not a whole message.
+    to_client: Bytes,
 }
 
 impl Login {
-    /// A login of which the backend was `heard` saying so much.
-    fn new(
-        client: ClientStream,
-        (backend, heard): (BackendStream, BytesMut),
-        passthrough: Passthrough,
-    ) -> Self {
-        Self {
-            client,
-            backend,
-            from_client: BytesMut::new(),
-            from_backend: heard,
-            passthrough,
-            cancel: None,
-            amid_message: false,
-            behind: Bytes::new(),
-            ahead: 0,
-        }
-    }
-
     /// How long the backend's next message may be.
     fn longest(&self) -> usize {
         if self.passthrough.is_authenticated() {
@@ -315,9 +310,9 @@ impl Login {
 
     /// Passes on what was read beyond the login, so that the relay starts with nothing in hand.
     async fn pass_rest(&mut self) -> Result<(), Refusal> {
-        self.behind = self.from_backend.split().freeze();
+        self.beyond.to_client = self.from_backend.split().freeze();
         let sent = async {
-            self.client.write_all(&self.behind).await?;
+            self.client.write_all(&self.beyond.to_client).await?;
             self.client.flush().await
         };
         sent.await.map_err(|_| self.client_left())?;
@@ -332,7 +327,7 @@ impl Login {
             self.backend.flush().await
         };
         sent.await.map_err(|_| self.backend_left())?;
-        self.ahead += ahead.len();
+        self.beyond.to_backend += ahead.len();
         Ok(())
     }
 

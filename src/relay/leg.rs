@@ -63,9 +63,9 @@ impl ClientLeg {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 
-    /// Whether its keys are all but used up.
-    pub(super) fn is_worn(&self) -> bool {
-        self.0.is_worn()
+    /// How many records may be encrypted for it in all, if they are counted.
+    pub(super) fn last_record(&self) -> Option<u64> {
+        self.0.last_record()
     }
 
     /// Sends what is encrypted, and FIN without close_notify.
@@ -93,11 +93,11 @@ pub enum BackendStream {
 }
 
 impl BackendStream {
-    /// Whether its keys are all but used up.
-    pub(super) fn is_worn(&self) -> bool {
+    /// How many records may be encrypted for it in all, if they are counted.
+    pub(super) fn last_record(&self) -> Option<u64> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => false,
-            Self::Tls(tls) => tls.is_worn(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(tls) => tls.last_record(),
         }
     }
 

@@ -127,6 +127,7 @@ impl Relay {
             Ok(count) => {
                 self.client.consume(count);
                 self.control.count_to_backend(count);
+                self.for_backend.count(count);
                 Poll::Ready(count)
             }
             Err(error) => self.cannot_encrypt(Leg::Backend, &error),
@@ -145,6 +146,7 @@ impl Relay {
                 relay.control.note_ready();
             }
             relay.control.count_to_client(bytes.len());
+            relay.for_client.count(bytes.len());
             encrypted = relay.client.encrypt(bytes);
         }));
         if let Err(error) = encrypted {

@@ -24,8 +24,6 @@ use super::unbuffered::{self, Outlook, Side};
 pub struct TlsStream<S> {
     socket: TcpStream,
     side: S,
-    /// How many records were encrypted, or a few more; as many as can be counted stand for more.
-    records: u32,
     /// None while nothing is on its way, both ends are open, and no secret is expected.
     transit: Option<Box<Transit>>,
 }
@@ -73,7 +71,6 @@ impl<S: Side> TlsStream<S> {
         Self {
             socket,
             side,
-            records: 0,
             transit: None,
         }
     }
@@ -110,18 +107,12 @@ impl<S: Side> TlsStream<S> {
     /// Lends the next decrypted bytes, none of them at close_notify. Reads from the socket only
     /// when nothing decrypted is left (T15), so what is held is at most one read's worth.
     pub(crate) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let mut barren = 0;
         while self.plaintext().is_empty() {
             if self.is_closed() {
                 break;
             }
             self.failure()?;
-            if barren >= buffer::SIZE {
-                // Empty records may come for ever, and each has to be decrypted.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            barren += ready!(self.poll_receive(cx))?;
+            ready!(self.poll_receive(cx))?;
             if self.has_unsent() {
                 // An alert, or another answer of TLS itself. What doesn't leave now does so
                 // with the next flush.
@@ -172,17 +163,12 @@ impl<S: Side> TlsStream<S> {
         if let Incoming::Failed(_) = incoming {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        unbuffered::encrypt(&mut self.side, bytes, held, ciphertext).map_err(io::Error::other)?;
-        let records = u32::try_from(bytes.len().div_ceil(RECORD)).unwrap_or(u32::MAX);
-        self.records = self.records.saturating_add(records);
-        Ok(())
+        unbuffered::encrypt(&mut self.side, bytes, held, ciphertext).map_err(io::Error::other)
     }
 
-    /// Whether the keys are all but used up, and can't be renewed: a sixteenth of what they are good
-    /// for is left.
-    pub(crate) fn is_worn(&self) -> bool {
-        let limit = unbuffered::limit(&self.side);
-        limit.is_some_and(|limit| u64::from(self.records) >= limit - limit / 16)
+    /// How many records may be encrypted in all, where the keys can't be renewed.
+    pub(crate) fn last_record(&self) -> Option<u64> {
+        unbuffered::last_record(&self.side)
     }
 
     /// Whether there is something encrypted that the socket has not taken.
@@ -218,8 +204,8 @@ impl<S: Side> TlsStream<S> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Reads once, and decrypts what can be: how many bytes were received.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads once, and decrypts what can be.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         buffer::lend(|buffer| {
             let held_before = self
                 .transit
@@ -246,7 +232,7 @@ impl<S: Side> TlsStream<S> {
                     received.zeroize();
                 }
             }
-            Poll::Ready(Ok(count))
+            Poll::Ready(Ok(()))
         })
     }
 
@@ -314,9 +300,6 @@ impl<S> TlsStream<S> {
         self.transit.is_none()
     }
 }
-
-/// The least plaintext in bytes of all full records that are sent.
-const RECORD: usize = 8 * 1024;
 
 /// A message that does not fit into one buffer is longer than rustls would take.
 const TOO_LONG: rustls::Error =

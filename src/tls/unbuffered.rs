@@ -226,8 +226,8 @@ pub(super) fn encrypt<S: Side>(
     }
 }
 
-/// How many records this side may encrypt, where its keys can't be renewed.
-pub(super) fn limit<S: Side>(side: &S) -> Option<u64> {
+/// How many records this side may encrypt in all, where its keys can't be renewed.
+pub(super) fn last_record<S: Side>(side: &S) -> Option<u64> {
     match side.state().negotiated_cipher_suite()? {
         SupportedCipherSuite::Tls12(suite) => Some(suite.common.confidentiality_limit),
         SupportedCipherSuite::Tls13(_) => None,
