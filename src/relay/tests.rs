@@ -4,6 +4,7 @@ mod cuts;
 mod endings;
 mod fairness;
 mod fixture;
+mod property;
 mod slow;
 mod transfer;
 mod worn;

@@ -43,7 +43,7 @@ pub(super) type Client = client::TlsStream<Tap>;
 pub(super) enum Backend {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<server::TlsStream<TcpStream>>),
+    Tls(Box<server::TlsStream<Tap>>),
 }
 
 /// Both ends of a session's legs, with no relay between them yet.
@@ -55,8 +55,8 @@ pub(super) struct Legs {
 }
 
 /// A session with its relay running as a task of its own.
-pub(super) struct Session<C = Client> {
-    pub(super) client: C,
+pub(super) struct Session {
+    pub(super) client: Client,
     pub(super) backend: Backend,
     pub(super) control: Arc<Control>,
     pub(super) closed: JoinHandle<Closed>,
@@ -83,15 +83,8 @@ impl Legs {
         size: Option<usize>,
     ) -> Self {
         let (near, far) = tcp_pair(size).await;
-        let tap = Tap {
-            tcp: near,
-            largest: 0,
-            header: Vec::new(),
-            body: 0,
-            dribble: usize::MAX,
-        };
         let (tapped, client_leg) = tokio::join!(
-            TlsConnector::from(client).connect(name(), tap),
+            TlsConnector::from(client).connect(name(), Tap::new(near)),
             client_leg(far, server),
         );
         let (backend_leg, backend) = match kind {
@@ -108,7 +101,7 @@ impl Legs {
                 let (near, far) = tcp_pair(size).await;
                 let (near, far) = tokio::join!(
                     TlsStream::connect(near, client, name()),
-                    TlsAcceptor::from(server).accept(far),
+                    TlsAcceptor::from(server).accept(Tap::new(far)),
                 );
                 let (near, far) = (Box::new(near.unwrap()), Box::new(far.unwrap()));
                 (BackendStream::Tls(near), Backend::Tls(far))
@@ -142,30 +135,21 @@ impl Session {
     pub(super) async fn new(version: &'static SupportedProtocolVersion, kind: Kind) -> Self {
         Legs::new(version, kind).await.relay()
     }
-
-    pub(super) fn map_client<C>(self, map: impl FnOnce(Client) -> C) -> Session<C> {
-        let Self {
-            client,
-            backend,
-            control,
-            closed,
-        } = self;
-        Session {
-            client: map(client),
-            backend,
-            control,
-            closed,
-        }
-    }
 }
 
 impl Backend {
     /// Closes with RST.
     pub(super) fn reset(self) {
+        assert!(!matches!(self, Self::Unix(_)), "it has no RST");
+        self.reset_on_close();
+    }
+
+    /// Makes the close that follows an RST, where there is such a thing.
+    pub(super) fn reset_on_close(&self) {
         match self {
             Self::Tcp(tcp) => tcp.set_zero_linger().unwrap(),
-            Self::Unix(_) => panic!("a Unix socket has no RST"),
-            Self::Tls(tls) => tls.get_ref().0.set_zero_linger().unwrap(),
+            Self::Unix(_) => {}
+            Self::Tls(tls) => tls.get_ref().0.tcp.set_zero_linger().unwrap(),
         }
     }
 }
@@ -197,8 +181,8 @@ pub(super) fn pattern(seed: u64, length: usize) -> Vec<u8> {
     (0..).flat_map(word).take(length).collect()
 }
 
-/// A TCP connection of the client's, which notes the size of the records that it is sent, and can
-/// send its own a few bytes at a time.
+/// A TCP connection below TLS, which notes the size of the records that it is sent, and can send its
+/// own a few bytes at a time.
 #[derive(Debug)]
 pub(super) struct Tap {
     pub(super) tcp: TcpStream,
@@ -211,6 +195,16 @@ pub(super) struct Tap {
 }
 
 impl Tap {
+    const fn new(tcp: TcpStream) -> Self {
+        Self {
+            tcp,
+            largest: 0,
+            header: Vec::new(),
+            body: 0,
+            dribble: usize::MAX,
+        }
+    }
+
     fn note(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if self.body > 0 {
