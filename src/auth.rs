@@ -7,6 +7,7 @@ pub mod passthrough;
 pub mod proof;
 pub mod query;
 pub mod scram;
+pub mod seed;
 pub mod terminated;
 pub mod userlist;
 pub mod verifiers;

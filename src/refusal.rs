@@ -61,7 +61,7 @@ pub enum Refusal {
     NoProject,
     /// server_name and `options` choose different projects.
     ProjectConflict,
-    /// The project's certificate can't be read or made.
+    /// The project's certificate, or the seed of its SCRAM mocks, can't be read or made.
     NoCertificate(Trouble),
     /// A limit is reached.
     TooMany(OverLimit),

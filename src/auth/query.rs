@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::proof::Proofs;
 use super::scram::{Iterations, MockSecret, Verifier, VerifierError};
+use super::seed::Seed;
 use super::terminated::Shown;
 use crate::address::BackendAddr;
 use crate::backend::Endpoint;
@@ -67,7 +68,7 @@ impl fmt::Debug for Account {
 /// The verifiers of a project, as its backend has them.
 pub struct AuthQuery {
     account: Account,
-    seed: Zeroizing<Vec<u8>>,
+    seed: Seed,
     cache: Cache,
     turn: Mutex<Turn>,
     waiting: AtomicUsize,
@@ -100,10 +101,9 @@ pub struct Found {
 }
 
 impl AuthQuery {
-    /// Verifiers that `account` asks for. `seed` makes the mocks: something that stays the same, that
-    /// every instance of the gate has, and that nobody else knows.
+    /// Verifiers that `account` asks for. `seed` makes the mocks.
     #[must_use]
-    pub fn new(account: Account, seed: Zeroizing<Vec<u8>>) -> Self {
+    pub fn new(account: Account, seed: Seed) -> Self {
         Self {
             cache: Cache::new(account.lasting),
             account,
@@ -142,6 +142,9 @@ impl AuthQuery {
         shown: Option<&Shown>,
         endpoint: &Endpoint,
     ) -> Result<Found, QueryError> {
+        // First, for without it nobody is to get any further than those who need it (T29).
+        let seed = self.seed.get().await;
+        let seed = seed.map_err(|why| QueryError(why.to_string().into()))?;
         let name = user.get(..NAME_LENGTH).unwrap_or(user);
         let entry = match self.cache.get(name, shown) {
             Some(entry) => entry,
@@ -150,7 +153,7 @@ impl AuthQuery {
             None => self.asked(name, shown, endpoint).await?,
         };
         let iterations = shown.map_or(Iterations::DEFAULT, |shown| shown.iterations);
-        let mocks = MockSecret::from_seed(&self.seed, iterations);
+        let mocks = MockSecret::from_seed(seed, iterations);
         Ok(Found {
             verifier: Verifier::or_mock(entry.verifier, user, &mocks),
             unusable: entry.unusable,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::scram::{Iterations, MockSecret, Verifier};
+use super::seed::{Seed, Seedless};
 use super::userlist::Userlist;
 
 /// By what the users of a project prove themselves to the gate.
@@ -11,18 +12,23 @@ use super::userlist::Userlist;
 pub struct Verifiers {
     file: PathBuf,
     list: Arc<Userlist>,
-    mocks: MockSecret,
+    /// That of the mocks.
+    iterations: Iterations,
+    seed: Seed,
 }
 
 impl Verifiers {
-    /// Those of the list that a file held. `seed` makes the mocks: something that stays the same, that every instance of
-    /// the gate has, and that nobody else knows.
+    /// Those of the list that a file held. `seed` makes the mocks.
     #[must_use]
-    pub fn new(file: PathBuf, list: Arc<Userlist>, seed: &[u8]) -> Self {
+    pub fn new(file: PathBuf, list: Arc<Userlist>, seed: Seed) -> Self {
         // A mock with another count than everybody else has would give itself away.
         let iterations = list.usual_iterations().unwrap_or(Iterations::DEFAULT);
-        let mocks = MockSecret::from_seed(seed, iterations);
-        Self { file, list, mocks }
+        Self {
+            file,
+            list,
+            iterations,
+            seed,
+        }
     }
 
     /// The list, if it is that of `file`.
@@ -32,16 +38,24 @@ impl Verifiers {
     }
 
     /// The user's verifier, or a mock that looks like one and that no proof satisfies (T20, T29).
-    #[must_use]
-    pub fn of(&self, user: &[u8]) -> Arc<Verifier> {
-        Verifier::or_mock(self.list.get(user), user, &self.mocks)
+    ///
+    /// # Errors
+    /// Mocks can't be made. Then nobody gets a verifier, whether there is one or not.
+    pub async fn of(&self, user: &[u8]) -> Result<Arc<Verifier>, Seedless> {
+        let mocks = MockSecret::from_seed(self.seed.get().await?, self.iterations);
+        Ok(Verifier::or_mock(self.list.get(user), user, &mocks))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
     use super::*;
     use crate::auth::scram::Salt;
+    use crate::pki::Keystore;
 
     fn list(users: &[(&str, u32)]) -> Arc<Userlist> {
         let line = |(user, iterations): &(&str, u32)| {
@@ -54,23 +68,43 @@ mod tests {
         Arc::new(Userlist::parse(file.as_bytes()).unwrap())
     }
 
-    #[test]
-    fn t29_a_mock_has_the_iteration_count_that_most_users_have() {
-        let users = [("alice", 7), ("bob", 8), ("carol", 8)];
-        let verifiers = Verifiers::new("users.txt".into(), list(&users), b"seed");
-        assert_eq!(verifiers.of(b"mallory").iterations().count().get(), 8);
-        assert_eq!(verifiers.of(b"alice").iterations().count().get(), 7);
-        let nobody = Verifiers::new("users.txt".into(), list(&[]), b"seed");
-        assert_eq!(nobody.of(b"mallory").iterations(), Iterations::DEFAULT);
+    fn verifiers(directory: &Path, users: &[(&str, u32)]) -> Verifiers {
+        let keystore = Keystore::open(directory.to_owned()).unwrap();
+        let seed = Seed::of(keystore.project(&"acme".parse().unwrap()));
+        Verifiers::new("users.txt".into(), list(users), seed)
     }
 
-    #[test]
-    fn t29_a_mock_is_the_same_whenever_it_is_asked_for() {
-        let salt = |seed| {
-            let verifiers = Verifiers::new("users.txt".into(), list(&[]), seed);
-            verifiers.of(b"mallory").salt().clone()
+    #[tokio::test]
+    async fn t29_a_mock_has_the_iteration_count_that_most_users_have() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = [("alice", 7), ("bob", 8), ("carol", 8)];
+        let known = verifiers(directory.path(), &users);
+        let of = async |verifiers: &Verifiers, user: &[u8]| {
+            verifiers.of(user).await.unwrap().iterations()
         };
-        assert_eq!(salt(b"seed"), salt(b"seed"));
-        assert_ne!(salt(b"seed"), salt(b"another"));
+        assert_eq!(of(&known, b"mallory").await.count().get(), 8);
+        assert_eq!(of(&known, b"alice").await.count().get(), 7);
+        let nobody = verifiers(directory.path(), &[]);
+        assert_eq!(of(&nobody, b"mallory").await, Iterations::DEFAULT);
+    }
+
+    #[tokio::test]
+    async fn t29_a_mock_is_the_same_whenever_it_is_asked_for() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let salt = async |directory: &TempDir| {
+            let verifiers = verifiers(directory.path(), &[]);
+            verifiers.of(b"mallory").await.unwrap().salt().clone()
+        };
+        assert_eq!(salt(&one).await, salt(&one).await);
+        assert_ne!(salt(&one).await, salt(&other).await);
+    }
+
+    #[tokio::test]
+    async fn t29_without_a_mock_nobody_has_a_verifier() {
+        let directory = tempfile::tempdir().unwrap();
+        let known = verifiers(directory.path(), &[("alice", 7)]);
+        fs::write(directory.path().join("acme"), "in its way").unwrap();
+        assert!(known.of(b"alice").await.is_err());
+        assert!(known.of(b"mallory").await.is_err());
     }
 }

@@ -88,11 +88,11 @@ impl Identified {
         facts.connect = Some(begun.elapsed());
         facts.backend = Some(connected.reached.addr().clone());
         facts.passed_over = connected.passed_over();
-        let proving = prove(
-            &admission.project,
-            (&startup, served.identity.leaf_der()),
-            &connected,
-        );
+        let leaf = served.identity.leaf_der();
+        let proving = match prove(&admission.project, (&startup, leaf), &connected).await {
+            Ok(proving) => proving,
+            Err(refusal) => return Err(refuse(client, refusal)),
+        };
         Ok(Routed {
             client,
             backend: connected.stream,
@@ -121,23 +121,29 @@ fn mint(auth: &Auth, who: &Identification) -> Result<Option<ClientIdentity>, Ref
 }
 
 /// Settles how the login is to go, by the project's wish and by the leaves that both legs show.
-fn prove(
+///
+/// # Errors
+/// The project's verifiers can't be had.
+async fn prove(
     project: &Project,
     (startup, served): (&StartupMessage, &CertificateDer<'_>),
     connected: &Connected,
-) -> Proving {
+) -> Result<Proving, Refusal> {
     // Without a user's name the backend refuses whatever else is said.
     let user = startup.user().unwrap_or_default();
     let demand = match &project.auth {
         Auth::Passthrough => {
-            return Proving::ToBackend(Passthrough::new(channel_binding(served, connected)));
+            let binding = channel_binding(served, connected);
+            return Ok(Proving::ToBackend(Passthrough::new(binding)));
         }
         Auth::Scram(verifiers) => {
-            Demand::Scram(ScramServer::new(verifiers.of(user), offer(served)))
+            let verifier = verifiers.of(user).await;
+            let verifier = verifier.map_err(|why| Refusal::NoCertificate(Trouble::new(why)))?;
+            Demand::Scram(ScramServer::new(verifier, offer(served)))
         }
         Auth::Query(_) => Demand::Sought(offer(served)),
         Auth::Password => Demand::Password,
-        Auth::Certificate(_) => return Proving::ToBackend(Passthrough::certified()),
+        Auth::Certificate(_) => return Ok(Proving::ToBackend(Passthrough::certified())),
     };
     let query = match &project.auth {
         Auth::Query(query) => Some(Arc::clone(query)),
@@ -148,7 +154,8 @@ fn prove(
         connected.reached.endpoint.is_trusted(),
         connected.reached.is_vouched_for(),
     );
-    Proving::ToUs(Box::new(Terminated::new(user, demand, leg)), query)
+    let login = Box::new(Terminated::new(user, demand, leg));
+    Ok(Proving::ToUs(login, query))
 }
 
 /// What a client's login can be bound to.

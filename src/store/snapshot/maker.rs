@@ -11,12 +11,13 @@ use super::error::{BuildError, Cause};
 use super::{BuildWarning, Builder, policy};
 use crate::auth::certificate::{ClientCertificates, Minter};
 use crate::auth::query::AuthQuery;
+use crate::auth::seed::Seed;
 use crate::auth::userlist::Userlist;
 use crate::auth::verifiers::Verifiers;
 use crate::backend::Backend;
 use crate::config::{AuthSpec, Inherited, OwnCertificate, ProjectSpec, QuerySpec, VerifierFile};
 use crate::gate::allow_list::AllowList;
-use crate::pki::{Identity, PkiError, TlsPolicy, scram_seed};
+use crate::pki::{Identity, PkiError, TlsPolicy};
 use crate::project::{Auth, Mark, Policy, Project, Projects};
 use crate::served::{LeafFiles, LeafSource, Recipe, Serving};
 
@@ -166,7 +167,7 @@ impl Maker<'_> {
                 _,
             ) => Err(Cause::Lost(path.clone())),
             (AuthSpec::Query(QuerySpec { account, .. }), _) => {
-                let seed = scram_seed(&self.builder.certificates.keystore().project(&spec.name))?;
+                let seed = self.seed(spec)?;
                 Ok(Auth::Query(Arc::new(AuthQuery::new(account.clone(), seed))))
             }
             (AuthSpec::Passthrough, _) => Ok(Auth::Passthrough),
@@ -184,11 +185,19 @@ impl Maker<'_> {
             (AuthSpec::Scram(VerifierFile { path, list }), previous) => {
                 let list = list.as_ref().or_else(|| list_before(previous, path));
                 let list = list.ok_or_else(|| Cause::Lost(path.clone()))?;
-                let seed = scram_seed(&self.builder.certificates.keystore().project(&spec.name))?;
-                let verifiers = Verifiers::new(path.clone(), Arc::clone(list), &seed);
+                let verifiers = Verifiers::new(path.clone(), Arc::clone(list), self.seed(spec)?);
                 Ok(Auth::Scram(verifiers.into()))
             }
         }
+    }
+
+    /// What a project's mocks are made of: to be had on first use, as its certificate is.
+    fn seed(&self, spec: &ProjectSpec) -> Result<Seed, PkiError> {
+        let seed = Seed::of(self.builder.certificates.keystore().project(&spec.name));
+        if self.all_at_once {
+            seed.read()?;
+        }
+        Ok(seed)
     }
 
     /// What a project shows: what its previous snapshot did, if nothing that it is made of has changed.
