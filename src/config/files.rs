@@ -32,6 +32,11 @@ impl SourceFile {
         &self.path
     }
 
+    /// The path, to be kept without another copy of it.
+    pub(super) fn shared_path(&self) -> Arc<Path> {
+        Arc::clone(&self.path)
+    }
+
     /// The same file, told by a path that others have too: of many that name one file, it need be kept
     /// once only.
     #[must_use]

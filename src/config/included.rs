@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -19,6 +20,8 @@ use crate::id::ProjectName;
 /// What one included file says.
 #[derive(Debug, Clone)]
 pub struct Included {
+    /// Its path: the very one by which its places are told, for there may be a hundred thousand.
+    pub file: Arc<Path>,
     /// Its projects.
     pub projects: Vec<ProjectSpec>,
     /// The file, then all that it names.
@@ -108,17 +111,17 @@ impl Config {
         }
         match read_text(path, MAX_FILE) {
             Ok(text) => {
-                let mut reader = reader(path, &text);
+                let mut reader = reader(file.shared_path(), &text);
                 reader.files.push(file);
                 reader.is_recording = is_recording;
-                self.read_by(reader, path)
+                self.read_by(reader)
             }
             Err(error) => Err(super::load::unreadable(path, &error, vec![file])),
         }
     }
 
-    /// Reads what the included file `path` is to hold.
-    fn read_by(&self, mut reader: Reader<'_>, path: &Path) -> Result<Included, ConfigErrors> {
+    /// Reads what an included file is to hold.
+    fn read_by(&self, mut reader: Reader<'_>) -> Result<Included, ConfigErrors> {
         let (table, syntax) = DeTable::parse_recoverable(reader.text());
         for error in syntax {
             reader.refuse_syntax(&error.span().unwrap_or_default(), error.message());
@@ -135,10 +138,12 @@ impl Config {
         // its projects (T25).
         if projects.as_ref().is_some_and(Vec::is_empty) && reader.problems.is_empty() {
             let why = "no project is defined in it; to remove its projects, delete the file";
-            return Err(super::load::unreadable(path, &why, reader.files));
+            let path = Arc::clone(reader.file());
+            return Err(super::load::unreadable(&path, &why, reader.files));
         }
         match projects {
             Some(projects) if reader.problems.is_empty() => Ok(Included {
+                file: Arc::clone(reader.file()),
                 projects,
                 files: reader.files,
                 warnings: reader.warnings,
@@ -293,7 +298,7 @@ impl Config {
 
     /// The configuration with the projects of an included file, if this is what it holds.
     pub(crate) fn with_text(&self, file: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        let included = self.read_by(reader(file, text), file)?;
+        let included = self.read_by(reader(file.into(), text))?;
         self.clone().with_file(included)
     }
 
@@ -340,9 +345,10 @@ impl Config {
     }
 }
 
-/// A reader of a text as what the included file `path` is to hold.
-fn reader<'t>(path: &Path, text: &'t str) -> Reader<'t> {
-    Reader::new(Document::new(path, text), path.parent().unwrap_or(path))
+/// A reader of a text as what an included file is to hold.
+fn reader(file: Arc<Path>, text: &str) -> Reader<'_> {
+    let directory = file.parent().unwrap_or(&file).to_path_buf();
+    Reader::new(Document::new(file, text), &directory)
 }
 
 /// Whether a text has the table of a project.

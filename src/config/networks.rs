@@ -128,7 +128,7 @@ impl TextFile {
         if bad.is_empty() {
             return Some(networks);
         }
-        let document = Document::new(path, text);
+        let document = Document::new(path.as_path(), text);
         for (written, error) in bad.iter().take(SHOWN_LINES) {
             let start = written.as_ptr().addr() - text.as_ptr().addr();
             let span = start..start + written.len();

@@ -56,7 +56,7 @@ pub(super) struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    pub(super) fn new(file: &Path, text: &'t str) -> Self {
+    pub(super) fn new(file: impl Into<Arc<Path>>, text: &'t str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0)
             .chain(starts.map(|(at, _)| at + 1))
@@ -66,6 +66,10 @@ impl<'t> Document<'t> {
             text,
             lines,
         }
+    }
+
+    pub(super) const fn file(&self) -> &Arc<Path> {
+        &self.file
     }
 
     pub(super) const fn text(&self) -> &'t str {

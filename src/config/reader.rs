@@ -56,6 +56,11 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// The file that is read, as it was named.
+    pub(super) const fn file(&self) -> &Arc<Path> {
+        self.document.file()
+    }
+
     /// What is read.
     pub(super) const fn text(&self) -> &'t str {
         self.document.text()

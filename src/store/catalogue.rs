@@ -178,10 +178,10 @@ impl Catalogue {
             .collect()
     }
 
-    fn insert(&mut self, path: &Path, entry: Entry) {
+    fn insert(&mut self, path: Arc<Path>, entry: Entry) {
         let named = self.shared(entry.named);
         one_more(&mut self.named, Arc::clone(&named));
-        self.files.insert(path.into(), Entry { named, ..entry });
+        self.files.insert(path, Entry { named, ..entry });
     }
 
     /// The very list that others have too, if there is one; if not, its files count from now on.

@@ -32,8 +32,8 @@ impl Catalogue {
         let maker = reading.draft.maker();
         reading.take_up(own.iter().map(|spec| (spec, maker.make(spec))));
         let read = |path: &PathBuf| Read::new(path, &main, &maker);
-        in_parallel(&paths, read, |path, read| match read {
-            Ok(read) => catalogue.insert(path, reading.entry(read)),
+        in_parallel(&paths, read, |read| match read {
+            Ok(read) => catalogue.insert(Arc::clone(&read.included.file), reading.entry(read)),
             Err(errors) => reading.refuse(&errors),
         });
         reading.finish(catalogue, previous.is_none())

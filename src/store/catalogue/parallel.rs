@@ -11,7 +11,7 @@ const AHEAD: usize = 64;
 pub(super) fn in_parallel<I: Sync, T: Send>(
     items: &[I],
     work: impl Fn(&I) -> T + Sync,
-    mut take: impl FnMut(&I, T),
+    mut take: impl FnMut(T),
 ) {
     let processors = available_parallelism().map_or(1, usize::from);
     let threads = processors.min(items.len());
@@ -22,11 +22,11 @@ pub(super) fn in_parallel<I: Sync, T: Send>(
             begin(scope, items.map(work))
         };
         let workers: Vec<_> = (0..threads).map(worker).collect();
-        for (item, worker) in items.iter().zip(workers.iter().cycle()) {
+        for worker in workers.iter().cycle().take(items.len()) {
             // Only of a thread that has panicked there is nothing more, and its panic goes on at the end
             // of the scope.
             let Ok(done) = worker.recv() else { return };
-            take(item, done);
+            take(done);
         }
     });
 }
@@ -52,12 +52,8 @@ mod tests {
     fn all_is_taken_up_once_and_in_order_however_much_there_is() {
         for number in [0, 1, 2, 3, 10 * AHEAD] {
             let (items, mut taken): (Vec<_>, _) = ((0..number).collect(), Vec::new());
-            in_parallel(
-                &items,
-                |item| item * 2,
-                |item, twice| taken.push((*item, twice)),
-            );
-            let expected: Vec<_> = items.iter().map(|item| (*item, item * 2)).collect();
+            in_parallel(&items, |item| item * 2, |twice| taken.push(twice));
+            let expected: Vec<_> = items.iter().map(|item| item * 2).collect();
             assert_eq!(taken, expected);
         }
     }
@@ -66,7 +62,7 @@ mod tests {
     fn a_panic_of_the_work_is_a_panic_of_the_whole() {
         let items: Vec<_> = (0..10 * AHEAD).collect();
         let work = |item: &usize| assert_ne!(*item, AHEAD);
-        let all = AssertUnwindSafe(|| in_parallel(&items, work, |_, ()| {}));
+        let all = AssertUnwindSafe(|| in_parallel(&items, work, |()| {}));
         assert!(catch_unwind(all).is_err());
     }
 }

@@ -241,7 +241,7 @@ impl Updating {
         self.made.warnings.append(&mut read.included.warnings);
         self.made.vanished.append(&mut read.included.vanished);
         self.catalogue
-            .insert(&path, Entry::new(stamp, read.included));
+            .insert(path.as_path().into(), Entry::new(stamp, read.included));
         true
     }
 
@@ -266,7 +266,8 @@ impl Updating {
         let there = projects.into_iter();
         let there = there.filter(|project| self.index.add(project).is_ok());
         let projects = there.map(|project| project.name.clone()).collect();
-        self.catalogue.insert(path, Entry { projects, ..entry });
+        self.catalogue
+            .insert(path.into(), Entry { projects, ..entry });
     }
 
     fn finish(self, is_changed: bool, (previous, lost): (&Projects, Vec<Problem>)) -> Updated {
