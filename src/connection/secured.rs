@@ -40,7 +40,7 @@ impl Admitted {
         let turn = handshakes.turn().await;
         let mut handshake = hello.answer(Arc::clone(&served.tls));
         handshake.send_ready().await;
-        turn.end().await;
+        drop(turn);
         match handshake.finish().await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());
