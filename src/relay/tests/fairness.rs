@@ -117,7 +117,8 @@ async fn a_sessions_future_is_its_two_legs_and_little_else() {
         "{} beside {legs}",
         size_of_val(&session)
     );
-    assert!(size_of_val(&session) <= 1_536, "{}", size_of_val(&session));
+    // jemalloc's next size is 1,536.
+    assert!(size_of_val(&session) <= 1_280, "{}", size_of_val(&session));
     assert!(size_of::<Control>() <= 64);
 }
 
