@@ -107,7 +107,7 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
         .collect();
     writeln!(
         out,
-        "Made by `cargo bench --bench versus -- {}`.\n",
+        "Made by `benches/versus/run {}`.\n",
         command.join(" ")
     )?;
     writeln!(out, "- Machine: {}", results.machine)?;
