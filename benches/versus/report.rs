@@ -105,11 +105,7 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
-    writeln!(
-        out,
-        "Made by `benches/versus/run {}`.\n",
-        command.join(" ")
-    )?;
+    writeln!(out, "Made by `benches/versus/run {}`.\n", command.join(" "))?;
     writeln!(out, "- Machine: {}", results.machine)?;
     writeln!(out, "- Backend: {}", results.backend)?;
     writeln!(out, "- For all: {}", certs::TERMS)?;
@@ -202,14 +198,31 @@ fn contestants(out: &mut String, results: &Results) -> Result<(), Fault> {
         "\n## Contestants\n\n| | version | settings |\n|---|---|---|"
     )?;
     for row in &results.rows {
-        let faults = row.faults.join("; ");
-        let remark = if faults.is_empty() {
-            faults
-        } else {
-            format!("**{faults}** ")
-        };
-        let cells = [&row.version, &(remark + &row.settings)].map(|cell| cell.replace('|', "/"));
+        let cells = [&row.version, &row.settings].map(|cell| cell.replace('|', "/"));
         writeln!(out, "| {} | {} |", emphasised(row), cells.join(" | "))?;
+    }
+    faults(out, results)
+}
+
+/// What was tried in vain, and how often.
+fn faults(out: &mut String, results: &Results) -> Result<(), Fault> {
+    let mut told: BTreeMap<&str, BTreeMap<&str, u32>> = BTreeMap::new();
+    for row in &results.rows {
+        for fault in &row.faults {
+            let times = told.entry(fault).or_default().entry(&row.name).or_default();
+            *times += 1;
+        }
+    }
+    if !told.is_empty() {
+        writeln!(out, "\n## What could not be measured\n")?;
+    }
+    for (fault, rows) in told {
+        let rows = rows.into_iter().map(|(name, times)| match times {
+            1 => name.to_owned(),
+            more => format!("{name} ({more} times)"),
+        });
+        let rows: Vec<String> = rows.collect();
+        writeln!(out, "- {fault}: {}", rows.join(", "))?;
     }
     Ok(())
 }
