@@ -61,7 +61,7 @@ pub enum Refusal {
     NoProject,
     /// server_name and `options` choose different projects.
     ProjectConflict,
-    /// The project's certificate, or the seed of its SCRAM mocks, can't be read or made.
+    /// The project's certificate can't be read or made.
     NoCertificate(Trouble),
     /// A limit is reached.
     TooMany(OverLimit),
@@ -104,8 +104,8 @@ pub enum Refusal {
         /// What the backend has.
         why: VerifierError,
     },
-    /// The backend could not be asked for the user's verifier.
-    AuthQuery(Trouble),
+    /// The backend could not be asked for the user's verifier, or the seed of mocks can't be read or made.
+    NoVerifier(Trouble),
     /// The backend did not prove that it knows the user's verifier (T20).
     BackendUnproved(Trouble),
     /// The backend asks for a proof that the gate does not have, or won't give there.
@@ -154,7 +154,7 @@ impl Refusal {
             Self::Sasl(error) => login::reason(*error),
             Self::StaleVerifier { .. } => Reason::StaleVerifier,
             Self::UnusableVerifier { .. } => Reason::UnusableVerifier,
-            Self::AuthQuery(_) => Reason::AuthQuery,
+            Self::NoVerifier(_) => Reason::NoVerifier,
             Self::BackendUnproved(_) => Reason::BackendUnproved,
             Self::BackendUnanswerable(_) => Reason::BackendUnanswerable,
             Self::ProtocolViolation(ProtocolViolation::UnsupportedVersion { .. }) => {
@@ -298,7 +298,7 @@ impl Refusal {
             Self::BackendViolation(trouble) => {
                 format!("the database server broke the protocol {trouble}")
             }
-            Self::AuthQuery(trouble) => {
+            Self::NoVerifier(trouble) => {
                 format!("the password can't be checked now {trouble}")
             }
             Self::WrongPassword { user }
@@ -352,7 +352,7 @@ impl fmt::Display for Refusal {
             | Self::BackendTls(trouble)
             | Self::BackendLost(trouble)
             | Self::BackendViolation(trouble)
-            | Self::AuthQuery(trouble)
+            | Self::NoVerifier(trouble)
             | Self::BackendUnproved(trouble) => write!(f, ": {}", trouble.detail()),
             Self::ClientCertificate(CertificateRefused::Distrusted { certificate, .. }) => {
                 write!(f, ": {certificate}")

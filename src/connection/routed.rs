@@ -138,7 +138,7 @@ async fn prove(
         }
         Auth::Scram(verifiers) => {
             let verifier = verifiers.of(user).await;
-            let verifier = verifier.map_err(|why| Refusal::NoCertificate(Trouble::new(why)))?;
+            let verifier = verifier.map_err(|why| Refusal::NoVerifier(Trouble::new(why)))?;
             Demand::Scram(ScramServer::new(verifier, offer(served)))
         }
         Auth::Query(_) => Demand::Sought(offer(served)),

@@ -41,7 +41,7 @@ pub enum Reason {
     SaslViolation,
     StaleVerifier,
     UnusableVerifier,
-    AuthQuery,
+    NoVerifier,
     BackendUnproved,
     BackendUnanswerable,
     ProtocolViolation,
@@ -81,7 +81,7 @@ impl Reason {
         Self::SaslViolation,
         Self::StaleVerifier,
         Self::UnusableVerifier,
-        Self::AuthQuery,
+        Self::NoVerifier,
         Self::BackendUnproved,
         Self::BackendUnanswerable,
         Self::ProtocolViolation,
@@ -112,7 +112,7 @@ impl Reason {
             // invalid_password
             Self::WrongPassword | Self::StaleVerifier | Self::UnusableVerifier => Some("28P01"),
             // system_error
-            Self::AuthQuery => Some("58000"),
+            Self::NoVerifier => Some("58000"),
             // too_many_connections
             Self::TooMany => Some("53300"),
             // cannot_connect_now: libpq goes on to its next host
@@ -168,7 +168,7 @@ impl Reason {
             Self::SaslViolation => "sasl_violation",
             Self::StaleVerifier => "stale_verifier",
             Self::UnusableVerifier => "unusable_verifier",
-            Self::AuthQuery => "auth_query",
+            Self::NoVerifier => "no_verifier",
             Self::BackendUnproved => "backend_unproved",
             Self::BackendUnanswerable => "backend_unanswerable",
             Self::ProtocolViolation => "protocol_violation",
@@ -216,7 +216,7 @@ impl Reason {
             | Self::ScramNeedsSameLeaf
             | Self::StaleVerifier
             | Self::UnusableVerifier
-            | Self::AuthQuery
+            | Self::NoVerifier
             | Self::BackendUnanswerable
             | Self::Draining => Fault::Gate,
         }
@@ -256,7 +256,7 @@ impl Reason {
             Self::SaslViolation => "the client broke SCRAM",
             Self::StaleVerifier => "the gate's verifier is not the database server's",
             Self::UnusableVerifier => "the database server has no SCRAM verifier of the user",
-            Self::AuthQuery => "the database server can't be asked for the user's verifier",
+            Self::NoVerifier => "the user's verifier can't be had",
             Self::BackendUnproved => "the database server did not prove who it is",
             Self::BackendUnanswerable => "the database server asks for what the gate can't give",
             Self::ProtocolViolation => "the client broke the protocol",
@@ -300,7 +300,7 @@ impl Reason {
             | Self::BackendTls
             | Self::BackendViolation
             | Self::BackendUnproved
-            | Self::AuthQuery => Some("Give the reference to whoever runs the gate."),
+            | Self::NoVerifier => Some("Give the reference to whoever runs the gate."),
             Self::ScramNeedsSameLeaf => Some(
                 "Either set auth = \"scram\" for this project; or give the database server the gate's own server.crt and server.key of this project; or let the gate reach it without TLS on a trusted path (a Unix socket, or sslmode = \"disable\"); or set channel_binding=disable in the connection string.",
             ),

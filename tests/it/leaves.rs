@@ -1,4 +1,4 @@
-//! Certificates made on first use, kept for some projects only, and followed on the disk.
+//! Certificates, and other secrets, made on first use, kept for some projects only, and followed on the disk.
 
 use std::fs;
 
@@ -6,9 +6,12 @@ use jiff::Timestamp;
 use portcullis::pki::Keystore;
 
 use crate::support::fake_backend::FakeBackend;
-use crate::support::gate::{Gate, Project, Settings, text};
+use crate::support::gate::{Gate, Project, Settings, directory_of, text};
 use crate::support::message::alice;
 use crate::support::raw::{Secured, TlsClient};
+
+/// Of a user whose password is "pencil".
+const USERS: &str = "\"alice\" \"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n";
 
 /// More projects than certificates are kept of, so that each is made on first use.
 fn cramped(backend: &FakeBackend) -> Settings {
@@ -51,6 +54,30 @@ fn t7_a_project_that_cant_get_its_certificate_says_so_inside_tls_and_the_others_
         text(line, "reason") == "no_certificate"
     });
     assert!(text(&line, "why").contains("ca.key"), "{line}");
+    trusting_anybody(&gate, "globex").login(&alice());
+}
+
+#[test]
+fn t29_without_the_seed_of_its_mocks_a_project_checks_nobodys_password_and_says_so() {
+    let backend = FakeBackend::welcoming();
+    let acme = Project::new("acme", &backend.url())
+        .text("auth", "scram")
+        .text("verifiers", "users.txt");
+    let projects = [acme, Project::new("globex", &backend.url())];
+    let settings = Settings::new(&projects).table("\n[runtime]\ncertificates = 1\n");
+    let gate = Gate::within(directory_of(&[("users.txt", USERS)]), &settings);
+    // A file that can't be read, nor made.
+    fs::create_dir_all(gate.file("acme", "scram.seed")).unwrap();
+    let refusal = trusting_anybody(&gate, "acme").refused(&alice());
+    refusal.assert_fatal("58000");
+    assert!(
+        refusal.message().contains("password can't be checked"),
+        "{refusal:?}"
+    );
+    let line = gate
+        .log()
+        .wait("the refusal", |line| text(line, "reason") == "no_verifier");
+    assert!(text(&line, "why").contains("scram.seed"), "{line}");
     trusting_anybody(&gate, "globex").login(&alice());
 }
 

@@ -124,10 +124,10 @@ async fn find(
     shown: Option<&Shown>,
 ) -> Result<Found, Refusal> {
     let Some(Seeker { query, endpoint }) = seeker else {
-        return Err(Refusal::AuthQuery(Trouble::new("there is no auth_query")));
+        return Err(Refusal::NoVerifier(Trouble::new("there is no auth_query")));
     };
     let found = query.find(user, shown, endpoint).await;
-    found.map_err(|error| Refusal::AuthQuery(Trouble::new(error)))
+    found.map_err(|error| Refusal::NoVerifier(Trouble::new(error)))
 }
 
 /// The refusal of a user, of whom there is perhaps a verifier that can't be used. What a wrong proof was

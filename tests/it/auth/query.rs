@@ -179,7 +179,7 @@ fn a_service_account_that_can_t_ask_is_a_clear_refusal_and_its_password_is_in_no
         refusal.assert_fatal("58000");
         let line = gate
             .log()
-            .wait("the refusal", |line| text(line, "reason") == "auth_query");
+            .wait("the refusal", |line| text(line, "reason") == "no_verifier");
         assert!(text(&line, "why").contains(told), "{line}");
         let log = gate.log().raw();
         assert!(
