@@ -68,7 +68,7 @@ fn asking_by(script: Script) -> (String, String) {
     let psql = Client::psql(&conninfo(&gate, "acme")).env("PGPASSWORD", PENCIL);
     let said = psql.args(["-c", "select 1"]).fails();
     gate.log().wait("the refusal", |line| {
-        line.to_string().contains("\"auth_query\"")
+        line.to_string().contains("\"no_verifier\"")
     });
     (said, gate.log().raw())
 }
