@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
     RootCertStore, ServerConfig, SupportedCipherSuite, version,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio_rustls::TlsConnector;
@@ -307,6 +307,22 @@ async fn tls_1_2_ends_with_close_notify_when_its_keys_are_used_up() {
     server.shutdown().await.unwrap();
 }
 
+/// What comes of all that one side sends, and its end.
+async fn sent_whole(
+    from: &mut (impl AsyncWrite + Unpin),
+    to: &mut (impl AsyncRead + Unpin),
+    bytes: &[u8],
+) -> Vec<u8> {
+    let sending = async {
+        from.write_all(bytes).await.unwrap();
+        from.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (count, ()) = tokio::join!(to.read_to_end(&mut received), sending);
+    count.unwrap();
+    received
+}
+
 #[tokio::test]
 async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
     let (server, client) = configs(short_lived(tls13(), 64));
@@ -315,15 +331,8 @@ async fn tls_1_3_renews_its_keys_before_they_are_used_up() {
     let (client, mut server) = tokio::join!(client, accept(far, server));
     let mut client = client.unwrap();
     let sent = vec![7; 4 << 20];
-    let sending = async {
-        server.write_all(&sent).await.unwrap();
-        server.shutdown().await.unwrap();
-    };
-    let mut received = Vec::new();
-    let (count, ()) = tokio::join!(client.read_to_end(&mut received), sending);
     // 512 records, and a KeyUpdate for every 64.
-    assert_eq!(count.unwrap(), sent.len());
-    assert!(received == sent);
+    assert!(sent_whole(&mut server, &mut client, &sent).await == sent);
 }
 
 #[tokio::test]
@@ -373,14 +382,7 @@ async fn records_as_small_as_tls_allows_carry_everything_amid_new_keys() {
     let sent: Vec<u8> = (0..600_000_u32)
         .map(|at| at.to_le_bytes()[at as usize % 3])
         .collect();
-    let sending = async {
-        server.write_all(&sent).await.unwrap();
-        server.shutdown().await.unwrap();
-    };
-    let mut received = Vec::new();
-    let (count, ()) = tokio::join!(client.read_to_end(&mut received), sending);
-    assert_eq!(count.unwrap(), sent.len());
-    assert!(received == sent);
+    assert!(sent_whole(&mut server, &mut client, &sent).await == sent);
 }
 
 /// The buffers that this thread keeps, and whether any of them holds `bytes`.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::fixture::{
     Configs, KINDS, Kind, Legs, Session, TLS12, TLS13, configs, configs_by, let_others_run,
 };
-use crate::relay::{ClosedBy, Control, Why, relay};
+use crate::relay::{Closed, ClosedBy, Control, Why, relay};
 use crate::tls::testing::short_lived;
 
 const ANSWER: &[u8] = b"C\0\0\0\x05TZ\0\0\0\x05I";
@@ -61,6 +61,12 @@ async fn ask(session: &mut Session) -> Option<Vec<u8>> {
     Some(received)
 }
 
+#[track_caller]
+fn assert_worn(closed: &Closed) {
+    let ended = (closed.by, closed.why);
+    assert_eq!(ended, (ClosedBy::Gate, Why::Cut("keys_used_up")));
+}
+
 #[tokio::test]
 async fn a_session_whose_tls_1_2_keys_are_nearly_used_up_ends_between_messages_and_says_so() {
     let legs = [
@@ -93,10 +99,7 @@ async fn a_session_whose_tls_1_2_keys_are_nearly_used_up_ends_between_messages_a
         assert!(last.contains(which) && last.contains("TLS 1.3"), "{last:?}");
         session.client.shutdown().await.unwrap();
         let closed = session.closed.await.unwrap();
-        assert_eq!(
-            (closed.by, closed.why),
-            (ClosedBy::Gate, Why::Cut("keys_used_up"))
-        );
+        assert_worn(&closed);
     }
 }
 
@@ -113,10 +116,7 @@ async fn tls_1_2_keys_that_are_used_up_amid_a_message_end_the_session_by_the_gat
     tokio::join!(row, reading);
     assert!(received.len() > 64 * 8192 && received.iter().all(|byte| *byte == 7));
     let closed = session.closed.await.unwrap();
-    assert_eq!(
-        (closed.by, closed.why),
-        (ClosedBy::Gate, Why::Cut("keys_used_up"))
-    );
+    assert_worn(&closed);
 }
 
 #[tokio::test]
