@@ -44,8 +44,8 @@ pub struct AllowList {
     revision: Revision,
 }
 
-/// A list of no more prefixes is looked through: that takes no longer than a trie of them would, and
-/// most projects have so few.
+/// A list of no more prefixes is looked through (`cargo bench --bench allow_list` measures it): most projects
+/// have so few, and a trie of them would take more memory than the rest of the project.
 const FEW: usize = 4;
 
 /// A rule that matches, its place, and the length of its prefix.
