@@ -1,6 +1,8 @@
 //! What a decision takes by a short list, which is looked through, and by a longer one, which has a trie; and
 //! what either takes of memory: `cargo bench --bench allow_list`.
 
+use std::net::SocketAddr;
+
 use divan::{Bencher, black_box};
 use jiff::Timestamp;
 use portcullis::address::ClientAddr;
@@ -11,9 +13,13 @@ use portcullis::gate::rule::{Rule, Verdict};
 const RULES: [u8; 6] = [1, 2, 4, 5, 10, 20];
 
 fn main() {
-    println!("| rules | bytes, hits not counted yet |\n|---|---|");
+    println!("| rules | bytes | bytes, once one has decided |\n|---|---|---|");
     for rules in RULES {
-        println!("| {rules} | {} |", list(rules).heap_size());
+        let list = list(rules);
+        let bytes = || size_of_val(&list) + list.heap_size();
+        let (unused, now) = (bytes(), Timestamp::now());
+        list.count(&list.decide(address(0), now), now);
+        println!("| {rules} | {unused} | {} |", bytes());
     }
     divan::main();
 }
@@ -40,7 +46,10 @@ fn miss(bencher: Bencher<'_, '_>, rules: u8) {
 
 fn decide(bencher: Bencher<'_, '_>, rules: u8, third: u8) {
     let (list, now) = (list(rules), Timestamp::now());
-    let address = std::net::SocketAddr::from(([198, 51, third, 9], 4711));
-    let address = ClientAddr::from(address);
+    let address = address(third);
     bencher.bench(|| list.decide(black_box(address), now).verdict());
+}
+
+fn address(third: u8) -> ClientAddr {
+    SocketAddr::from(([198, 51, third, 9], 4711)).into()
 }

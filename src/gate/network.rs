@@ -69,6 +69,22 @@ impl Network {
         block.into_iter().chain(range.into_iter().flatten())
     }
 
+    /// The length of that of its [`blocks`](Self::blocks) which holds `ip`, in bits.
+    #[must_use]
+    pub fn length_of_match(self, ip: IpAddr) -> Option<u8> {
+        let ip = ip.to_canonical();
+        if !self.contains(ip) {
+            return None;
+        }
+        let block = match self.0 {
+            Shape::Block(block) => Some(block),
+            Shape::Range(first, last) => {
+                blocks_of_range(first, last).find(|block| block.contains(&ip))
+            }
+        };
+        block.map(|block| block.prefix_len())
+    }
+
     /// Whether `ip` is in the network.
     #[must_use]
     pub fn contains(self, ip: IpAddr) -> bool {
