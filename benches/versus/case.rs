@@ -89,9 +89,10 @@ const STORM: [Quantity; 9] = [
     also("stolen_percent", "a core's time stolen %"),
     also("kept_percent", "queries that count %"),
 ];
-const MEMORY: [Quantity; 7] = [
+const MEMORY: [Quantity; 8] = [
     main("kib_most", "KiB of PSS per session"),
-    also("kib_1000", "the same over 1,000"),
+    also("kib_5000", "the same over 5,000"),
+    also("kib_1000", "over 1,000"),
     also("kernel_kib_most", "kernel KiB per session"),
     also("kernel_kib_1000", "the same over 1,000"),
     also("left_percent", "% of it left after closing"),
@@ -170,7 +171,11 @@ impl Case {
                 seconds,
             },
             Self::Memory { sessions } => Work::Memory {
-                steps: vec![1_000.min(sessions), sessions],
+                steps: [1_000, 5_000]
+                    .into_iter()
+                    .filter(|step| *step < sessions)
+                    .chain([sessions])
+                    .collect(),
                 closed: if options.quick { 3.0 } else { 10.0 },
             },
             Self::Storm { rate } => Work::Storm(Turns {

@@ -101,7 +101,11 @@ impl Work {
             Self::Storm(turns) => 2.0 * turns.seconds * f64::from(turns.tries),
             // It ends when nobody asks any more.
             Self::Logins { .. } => 3_600.0,
-            Self::Memory { closed, .. } => *closed + 90.0,
+            // A core that is mostly stolen still does fifty logins a second.
+            Self::Memory { steps, closed } => steps
+                .last()
+                .and_then(|sessions| u32::try_from(*sessions).ok())
+                .map_or(*closed, |sessions| *closed + f64::from(sessions) / 50.0),
         };
         Duration::from_secs_f64(2.0 * expected + 30.0)
     }

@@ -31,7 +31,12 @@ pub(super) async fn run(
     let mut reading = Reading::from([("base_mib".to_owned(), base.pss / 1024.0)]);
     let mut sessions = Vec::new();
     let mut peak = base;
-    for (&step, name) in steps.iter().zip(["1000", "most"]) {
+    for (at, &step) in (1..).zip(steps) {
+        let name = if at == steps.len() {
+            "most".to_owned()
+        } else {
+            step.to_string()
+        };
         open(dialer, &mut sessions, step).await?;
         sleep(SETTLE).await;
         peak = Memory::of(job.proxy);
