@@ -156,8 +156,7 @@ impl Case {
     }
 
     pub(crate) fn work(self, options: &Options) -> Work {
-        let seconds = if options.quick { 0.5 } else { 1.2 };
-        let bytes = if options.quick { 128 << 20 } else { 512 << 20 };
+        let (seconds, bytes) = (0.5, if options.quick { 128 << 20 } else { 256 << 20 });
         match self {
             Self::Login(clients) => Work::Login { clients, seconds },
             Self::Bulk(direction, connections) => Work::Bulk {
@@ -187,10 +186,20 @@ impl Case {
         }
     }
 
-    /// Whether it is measured in short windows, whose middle half tells the spread: of so many some hold
-    /// the machine's worst moments.
-    pub(crate) fn is_in_windows(self) -> bool {
-        matches!(self, Self::Storm { .. })
+    /// How often a round goes through all contestants with it, a short window each time: what the machine is
+    /// like changes from second to second, and ratios are taken between neighbours.
+    pub(crate) fn passes(self, options: &Options) -> u32 {
+        match self {
+            // It has windows of its own.
+            Self::Storm { .. } | Self::Memory { .. } => 1,
+            Self::Login(_) | Self::Bulk(..) | Self::Query(_) | Self::OneCpu => {
+                if options.quick {
+                    1
+                } else {
+                    3
+                }
+            }
+        }
     }
 
     /// Whether a contestant of this standing takes part.

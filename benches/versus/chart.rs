@@ -177,14 +177,8 @@ impl Chart {
         let area = SVGBackend::new(&path, size).into_drawing_area();
         area.fill(&WHITE)?;
         text(&area, self.title, (16, 26), (20, INK, HPos::Left))?;
-        let in_windows =
-            |(at, _): &(usize, String)| results.cases.get(*at)?.is_in_windows().then_some(());
-        let whiskers = match cases.iter().find_map(in_windows) {
-            Some(()) => "the middle half of the windows",
-            None => "min to max",
-        };
         let told = format!(
-            "{}. Bars: median; whiskers: {whiskers} of {} round(s). Orange: peers (pale: without TLS). Grey: floors; \
+            "{}. Bars: median; whiskers: the middle half of the windows of {} round(s). Orange: peers (pale: without TLS). Grey: floors; \
              one with a gap goes on.",
             certs::TERMS,
             results.rounds

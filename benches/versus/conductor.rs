@@ -28,7 +28,7 @@ pub(crate) struct Results {
     pub(crate) seconds: u64,
 }
 
-/// A contestant and its readings, one per round that counts, or one per pair of windows in them.
+/// A contestant and its readings, one per pass in the rounds that count, or one per pair of windows.
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) standing: Standing,
@@ -69,8 +69,11 @@ pub(crate) fn run(options: &Options, dir: &Path) -> Result<Results, Fault> {
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
         for (at, case) in cases.iter().enumerate() {
-            if !matches!(case, Case::Memory { .. }) {
-                let forward = round % 2 == 0;
+            if matches!(case, Case::Memory { .. }) {
+                continue;
+            }
+            for pass in 0..case.passes(options) {
+                let forward = (round + pass) % 2 == 0;
                 for lane in in_order(&mut lanes, forward) {
                     lane.measure((at, *case), &hall, round >= dropped);
                 }

@@ -12,7 +12,7 @@ use crate::process::Core;
 #[command(name = "versus")]
 pub(crate) struct Options {
     /// Rounds that count; one more goes before them and is dropped
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) rounds: u32,
 
     /// A look in under three minutes: one round, fewer cases, less of everything

@@ -25,11 +25,11 @@ pub(crate) struct Yardsticks<'r> {
 impl Results {
     /// What a contestant showed in a case.
     pub(crate) fn spread(&self, row: &Row, case: usize, key: &str) -> Option<Spread> {
-        self.summed_up(case, &values(row, case, key))
+        Spread::of(&values(row, case, key))
     }
 
-    /// What a contestant showed, held against what a yardstick did, round by round: what a neighbour of
-    /// the machine does to a round, it does to both.
+    /// What a contestant showed, held against what a yardstick did in the same pass: what a neighbour of
+    /// the machine does to one, it likely does to both.
     pub(crate) fn held(
         &self,
         (row, stick): (&Row, &Row),
@@ -38,21 +38,13 @@ impl Results {
     ) -> Option<Spread> {
         let (own, others) = (values(row, case, key), values(stick, case, key));
         if own.len() != others.len() {
-            // One has failed in some round, and nobody knows in which.
+            // One has failed in some pass, and nobody knows in which.
             let (own, other) = (Spread::of(&own)?.median, Spread::of(&others)?.median);
             return Spread::of(&[against(own, other)]);
         }
         let pairs = own.into_iter().zip(others);
         let held: Vec<f64> = pairs.map(|(own, other)| against(own, other)).collect();
-        self.summed_up(case, &held)
-    }
-
-    fn summed_up(&self, case: usize, values: &[f64]) -> Option<Spread> {
-        if self.cases.get(case)?.is_in_windows() {
-            Spread::middle_half(values)
-        } else {
-            Spread::of(values)
-        }
+        Spread::of(&held)
     }
 
     pub(crate) fn yardsticks(&self, case: usize, key: &str) -> Yardsticks<'_> {
@@ -111,8 +103,7 @@ fn markdown(results: &Results, charts: &[String]) -> Result<String, Fault> {
     writeln!(out, "- For all: {}", certs::TERMS)?;
     writeln!(
         out,
-        "- Medians of {} round(s) (min..max); of the storm's windows in all of them (their middle half); memory is measured \
-         once. {} s in all.\n",
+        "- Medians (and the middle half) of the windows of {} round(s); memory is measured once. {} s in all.\n",
         results.rounds, results.seconds
     )?;
     summary::write(&mut out, results)?;

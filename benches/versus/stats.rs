@@ -1,6 +1,7 @@
 //! Medians, percentiles and spreads.
 
-/// A median and the range it comes from.
+/// A median, and the range of the middle half of what it comes from: of many short windows some hold the
+/// machine's worst moments.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -9,25 +10,16 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// From the least to the most. Nothing for no values.
+    /// Nothing for no values.
     pub(crate) fn of(values: &[f64]) -> Option<Self> {
-        Self::within(values, (0, 100))
-    }
-
-    /// The middle half. Nothing for no values.
-    pub(crate) fn middle_half(values: &[f64]) -> Option<Self> {
-        Self::within(values, (25, 75))
-    }
-
-    fn within(values: &[f64], (from, to): (usize, usize)) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let below = sorted.get(sorted.len().checked_sub(1)? / 2)?;
         let above = sorted.get(sorted.len() / 2)?;
         Some(Self {
             median: f64::midpoint(*below, *above),
-            low: percentile(&sorted, from),
-            high: percentile(&sorted, to),
+            low: percentile(&sorted, 25),
+            high: percentile(&sorted, 75),
         })
     }
 }
