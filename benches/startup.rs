@@ -1,6 +1,5 @@
 //! What reading a client's first words costs the gate's processor: `cargo bench --bench startup`.
-//! The allocations are told beside the time. For instructions, count them:
-//! `valgrind --tool=callgrind --toggle-collect='*finish*' target/release/deps/startup-* --bench psql`
+//! The allocations are told beside the time; `benches/instructions.rs` counts the instructions.
 
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
