@@ -156,7 +156,13 @@ impl Case {
     }
 
     pub(crate) fn work(self, options: &Options) -> Work {
-        let (seconds, bytes) = (0.5, if options.quick { 128 << 20 } else { 256 << 20 });
+        let seconds = 0.5;
+        // A real server sends and takes 100 MB a second.
+        let bytes = match options.dialect() {
+            Dialect::Fake if options.quick => 128 << 20,
+            Dialect::Fake => 256 << 20,
+            Dialect::Postgres => 64 << 20,
+        };
         match self {
             Self::Login(clients) => Work::Login { clients, seconds },
             Self::Bulk(direction, connections) => Work::Bulk {
