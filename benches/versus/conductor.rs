@@ -23,6 +23,8 @@ pub(crate) struct Results {
     pub(crate) cases: Vec<Case>,
     pub(crate) machine: String,
     pub(crate) backend: String,
+    /// Whether that is a real PostgreSQL.
+    pub(crate) real: bool,
     /// Rounds that count.
     pub(crate) rounds: u32,
     pub(crate) seconds: u64,
@@ -90,6 +92,7 @@ pub(crate) fn run(options: &Options, dir: &Path) -> Result<Results, Fault> {
         cases,
         machine,
         backend: behind.version(),
+        real: options.real,
         rounds: rounds - dropped,
         seconds: began.elapsed().as_secs(),
     })

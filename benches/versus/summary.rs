@@ -47,7 +47,7 @@ const COLUMNS: [Column; 7] = [
         key: "kib_most",
     },
     Column {
-        label: "p99 µs of SELECT 1 beside 500 logins/s",
+        label: "p99 µs of SELECT 1 in a storm of logins",
         case: |case| matches!(case, Case::Storm { .. }),
         key: "storm_p99_us",
     },
