@@ -24,9 +24,13 @@ impl ClientLeg {
 
     /// Lends the next decrypted bytes, none of them at close_notify. FIN without one is
     /// `UnexpectedEof`. Reads from the socket only when nothing decrypted is left (T15), so what
-    /// is held is at most one read's worth of records.
-    pub(super) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.0.poll_plaintext(cx)
+    /// is held is at most one read's worth of records; adds what it read to `received`.
+    pub(super) fn poll_plaintext(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut usize,
+    ) -> Poll<io::Result<&[u8]>> {
+        self.0.poll_plaintext(cx, received)
     }
 
     /// Marks bytes that [`Self::poll_plaintext`] lent as relayed.
@@ -106,6 +110,20 @@ impl BackendStream {
         match self {
             Self::Tcp(_) | Self::Unix(_) => {}
             Self::Tls(tls) => tls.fit_plaintext(),
+        }
+    }
+
+    /// Reads; over TLS, adds what it read from the socket to `received`.
+    pub(super) fn poll_read_counting(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        received: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buffer),
+            Self::Tls(tls) => tls.poll_read_counting(cx, buffer, received),
         }
     }
 

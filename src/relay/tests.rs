@@ -5,6 +5,7 @@ mod endings;
 mod fairness;
 mod fixture;
 mod property;
+mod records;
 mod slow;
 mod transfer;
 mod worn;

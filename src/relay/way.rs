@@ -4,13 +4,14 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 use super::{BackendStream, ClosedBy, Leg, Relay, Why, worn};
 use crate::tls::{Exhausted, buffer};
 
-/// The most bytes that a way moves before other tasks of its thread have a turn.
+/// The most bytes that a way moves before other tasks of its thread have a turn. Over TLS, records
+/// and all: as much plaintext in records of one byte is the work of hundreds of turns.
 const TURN: usize = 2 * buffer::SIZE;
 
 /// How far one way of a session is.
@@ -71,14 +72,17 @@ impl Relay {
                     }
                 },
                 Way::Closing(end) => ready!(self.poll_end_backend(cx, end)),
-                Way::Discarding => match ready!(self.client.poll_plaintext(cx)) {
-                    Ok([]) | Err(_) => self.upload = Way::Closed,
-                    Ok(bytes) => {
-                        let count = bytes.len();
-                        self.client.consume(count);
-                        moved += count;
+                Way::Discarding => {
+                    let mut received = 0;
+                    match ready!(self.client.poll_plaintext(cx, &mut received)) {
+                        Ok([]) | Err(_) => self.upload = Way::Closed,
+                        Ok(bytes) => {
+                            let count = bytes.len();
+                            self.client.consume(count);
+                            moved += count.max(received);
+                        }
                     }
-                },
+                }
                 Way::Closed => return Poll::Ready(()),
             }
         }
@@ -109,7 +113,7 @@ impl Relay {
         yield_turn(cx)
     }
 
-    /// One step of an open upload: how many bytes it moved.
+    /// One step of an open upload: how many bytes it moved, or read if those are more.
     fn poll_upload_some(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let Some(backend) = &mut self.backend else {
             self.upload = Way::Discarding;
@@ -118,7 +122,8 @@ impl Relay {
         if let Err(error) = ready!(Pin::new(&mut *backend).poll_flush(cx)) {
             return Poll::Ready(self.cannot_write(Leg::Backend, &error));
         }
-        let bytes = match ready!(self.client.poll_plaintext(cx)) {
+        let mut received = 0;
+        let bytes = match ready!(self.client.poll_plaintext(cx, &mut received)) {
             Ok([]) => return Poll::Ready(self.has_ended(Leg::Client, Why::Ended)),
             Ok(bytes) => bytes,
             Err(error) => return Poll::Ready(self.cannot_read(Leg::Client, &error)),
@@ -128,13 +133,13 @@ impl Relay {
                 self.client.consume(count);
                 self.control.count_to_backend(count);
                 self.for_backend.count(count);
-                Poll::Ready(count)
+                Poll::Ready(count.max(received))
             }
             Err(error) => self.cannot_encrypt(Leg::Backend, &error),
         }
     }
 
-    /// One step of an open download: how many bytes it moved.
+    /// One step of an open download: how many bytes it moved, or read if those are more.
     fn poll_download_some(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if let Err(error) = ready!(self.client.poll_flush(cx)) {
             return Poll::Ready(self.cannot_write(Leg::Client, &error));
@@ -159,7 +164,8 @@ impl Relay {
         }
     }
 
-    /// Reads from the backend into the thread's buffer and hands over what came; 0 at its end.
+    /// Reads from the backend into the thread's buffer and hands over what came: how many bytes that
+    /// took; 0 at its end.
     fn poll_backend(
         &mut self,
         cx: &mut Context<'_>,
@@ -171,9 +177,15 @@ impl Relay {
             };
             let (buffer, _) = buffer.split_at_mut(buffer::SIZE.min(buffer.len()));
             let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(backend).poll_read(cx, &mut buffer))?;
-            take(self, buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
+            let mut received = 0;
+            ready!(backend.poll_read_counting(cx, &mut buffer, &mut received))?;
+            let bytes = buffer.filled();
+            take(self, bytes);
+            Poll::Ready(Ok(if bytes.is_empty() {
+                0
+            } else {
+                bytes.len().max(received)
+            }))
         })
     }
 

@@ -105,14 +105,19 @@ impl<S: Side> TlsStream<S> {
     }
 
     /// Lends the next decrypted bytes, none of them at close_notify. Reads from the socket only
-    /// when nothing decrypted is left (T15), so what is held is at most one read's worth.
-    pub(crate) fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+    /// when nothing decrypted is left (T15), so what is held is at most one read's worth. Adds what it
+    /// read to `received`: records that hold little are more work than their plaintext tells.
+    pub(crate) fn poll_plaintext(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut usize,
+    ) -> Poll<io::Result<&[u8]>> {
         while self.plaintext().is_empty() {
             if self.is_closed() {
                 break;
             }
             self.failure()?;
-            ready!(self.poll_receive(cx))?;
+            *received += ready!(self.poll_receive(cx))?;
             if self.has_unsent() {
                 // An alert, or another answer of TLS itself. What doesn't leave now does so
                 // with the next flush.
@@ -204,8 +209,8 @@ impl<S: Side> TlsStream<S> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Reads once, and decrypts what can be.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads once, and decrypts what can be: how many bytes it read.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         buffer::lend(|buffer| {
             let held_before = self
                 .transit
@@ -232,7 +237,7 @@ impl<S: Side> TlsStream<S> {
                     received.zeroize();
                 }
             }
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(count))
         })
     }
 
@@ -292,7 +297,7 @@ impl<S> TlsStream<S> {
     where
         S: Side,
     {
-        std::future::poll_fn(|cx| self.poll_plaintext(cx).map_ok(<[u8]>::to_vec)).await
+        std::future::poll_fn(|cx| self.poll_plaintext(cx, &mut 0).map_ok(<[u8]>::to_vec)).await
     }
 
     /// Whether it keeps nothing but what it has while it idles.

@@ -172,7 +172,8 @@ async fn a_key_update_split_over_two_records_with_answers_in_between_is_followed
         read_some(&mut server, b"before").await;
         // The first half has to be kept while other work is done.
         while !server.holds_bytes() {
-            let polled = poll_fn(|cx| Poll::Ready(server.poll_plaintext(cx).is_pending())).await;
+            let polled =
+                poll_fn(|cx| Poll::Ready(server.poll_plaintext(cx, &mut 0).is_pending())).await;
             assert!(polled, "there is nothing to be had of it");
             yield_now().await;
         }

@@ -10,19 +10,30 @@ use super::{Incoming, TlsStream};
 use crate::tls::buffer;
 use crate::tls::unbuffered::{self, Side};
 
+impl<S: Side> TlsStream<S> {
+    /// Reads, and adds to `received` the bytes that were read from the socket for it.
+    pub(crate) fn poll_read_counting(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        received: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        let bytes = ready!(self.poll_plaintext(cx, received))?;
+        let count = bytes.len().min(buffer.remaining());
+        let (bytes, _) = bytes.split_at(count);
+        buffer.put_slice(bytes);
+        self.consume_plaintext(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: Side> AsyncRead for TlsStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let bytes = ready!(this.poll_plaintext(cx))?;
-        let count = bytes.len().min(buffer.remaining());
-        let (bytes, _) = bytes.split_at(count);
-        buffer.put_slice(bytes);
-        this.consume_plaintext(count);
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_read_counting(cx, buffer, &mut 0)
     }
 }
 
