@@ -6,7 +6,7 @@
 //! that has come in part) stays with the stream, and is bounded by one such buffer of 68 KiB each;
 //! where little is left to wait, by its own size. A peer that takes nothing so keeps 144 KiB of a
 //! session over TLS on both sides at most, 72 KiB for each way, and one that sends parts of records
-//! 18 KiB a leg besides.
+//! 18 KiB a leg besides; of TLS's own messages, which may be longer than a record, 68 KiB.
 
 pub(crate) mod buffer;
 mod hello;

@@ -265,6 +265,8 @@ impl<S: Side> TlsStream<S> {
             *held = Vec::new();
         } else {
             held.clear();
+            // Not for more: a peer that ends neither its record nor its message may idle for hours.
+            held.reserve_exact(rest.len());
             held.extend_from_slice(rest);
         }
         self.settle();
@@ -298,6 +300,12 @@ impl<S> TlsStream<S> {
         S: Side,
     {
         std::future::poll_fn(|cx| self.poll_plaintext(cx, &mut 0).map_ok(<[u8]>::to_vec)).await
+    }
+
+    /// How many received bytes it holds, and in how much memory.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let held = self.transit.as_ref().map(|it| &it.held);
+        held.map_or((0, 0), |held| (held.len(), held.capacity()))
     }
 
     /// Whether it keeps nothing but what it has while it idles.

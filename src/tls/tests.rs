@@ -421,3 +421,23 @@ async fn t34_what_a_client_says_in_its_login_stays_in_no_buffer_however_the_logi
     server.read_exact(&mut read).await.unwrap();
     assert!(is_kept_anywhere(SECRET));
 }
+
+#[tokio::test]
+async fn the_parts_of_a_message_take_no_more_memory_than_a_buffer() {
+    let (client, mut server) = pair(configs(tls13())).await;
+    let mut forger = Forger::new(client);
+    forger
+        .send(ContentType::Handshake, &[24, 0, 0xff, 0x00])
+        .await;
+    for parts in 1..72 {
+        forger.send(ContentType::Handshake, &[0; 900]).await;
+        while server.held().0 < parts * 900 {
+            let pending =
+                poll_fn(|cx| Poll::Ready(server.poll_plaintext(cx, &mut 0).is_pending())).await;
+            assert!(pending);
+            yield_now().await;
+        }
+        let (length, room) = server.held();
+        assert!(room <= 68 * 1024, "{length} bytes in {room}");
+    }
+}
