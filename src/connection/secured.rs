@@ -36,11 +36,7 @@ impl Admitted {
             standing,
         } = self;
         let begun = Instant::now();
-        // Whatever the client does to its socket, it can't keep the turn.
-        let turn = handshakes.turn().await;
-        let mut handshake = hello.answer(Arc::clone(&served.tls));
-        handshake.send_ready().await;
-        drop(turn);
+        let handshake = handshakes.answer(hello, Arc::clone(&served.tls)).await;
         match handshake.finish().await {
             Ok(client) => {
                 facts.handshake = Some(begun.elapsed());

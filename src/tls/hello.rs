@@ -97,6 +97,30 @@ impl Handshake {
         }
     }
 
+    /// Whether the answer was only to ask for another ClientHello (RFC 8446 section 4.1.4), so that the
+    /// work is still to come.
+    #[must_use]
+    pub fn is_put_off(&self) -> bool {
+        self.0.as_ref().is_ok_and(TlsStream::awaits_another_hello)
+    }
+
+    /// Waits until the client has said something more.
+    pub async fn heard(&self) {
+        if let Ok(stream) = &self.0 {
+            // An error will come again when it is read.
+            drop(stream.socket().readable().await);
+        }
+    }
+
+    /// Takes up what the client has said by now, and computes the answer to it, if it is whole.
+    #[must_use]
+    pub async fn go_on(self) -> Self {
+        match self.0 {
+            Ok(stream) => Self(stream.receive_ready().await),
+            Err(failure) => Self(Err(failure)),
+        }
+    }
+
     /// Sends what is left, and waits for the client's part.
     ///
     /// # Errors

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use tokio::net::TcpStream;
 
-use super::{TlsStream, violation};
+use super::{Incoming, TlsStream, violation};
 use crate::tls::unbuffered::{ClientSide, ServerSide, Side};
 
 /// A handshake that failed; if an alert was due, it is sent.
@@ -28,6 +28,23 @@ impl TlsStream<ServerSide> {
                 Ok(stream)
             }
             Err(error) => Err((violation(error), socket)),
+        }
+    }
+
+    /// Whether the client was asked for another ClientHello, which has not come yet.
+    pub(in crate::tls) fn awaits_another_hello(&self) -> bool {
+        let state = self.side.state();
+        let transit = self.transit.as_ref();
+        transit.is_none_or(|transit| matches!(transit.incoming, Incoming::Open))
+            && state.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+            && state.negotiated_key_exchange_group().is_none()
+    }
+
+    /// Goes on with what has come by now, if anything has.
+    pub(in crate::tls) async fn receive_ready(mut self) -> Result<Self, Failure> {
+        match std::future::poll_fn(|cx| Poll::Ready(self.poll_receive(cx))).await {
+            Poll::Ready(Err(error)) => Err((error, self.socket)),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(self),
         }
     }
 }
