@@ -21,6 +21,8 @@ pub(super) const STALL: Duration = Duration::from_secs(15 * 60);
 pub(super) const fn limit(upload: Way, download: Way, broken: bool) -> Option<Duration> {
     match (upload, download) {
         (_, Way::Closing(_)) => Some(STALL),
+        // The backend takes no more, and will be found to have ended once the client has taken the rest.
+        (_, Way::Open) if broken => Some(STALL),
         _ if broken => Some(LINGER),
         (Way::Open | Way::Closing(_) | Way::Discarding, Way::Closed) => Some(LINGER),
         (_, Way::Open | Way::Discarding | Way::Closed) => None,

@@ -113,6 +113,34 @@ async fn t16_a_slow_client_gets_the_last_words_of_a_backend_that_ends_by_rst() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn t16_a_slow_client_gets_all_of_a_backend_that_has_ended_and_takes_no_more() {
+    let legs = Legs::with_socket_buffers(TLS13, Kind::Unix, Some(64 * 1024)).await;
+    let Session {
+        client,
+        mut backend,
+        control,
+        closed,
+    } = legs.relay();
+    let (mut client_in, mut client_out) = split(client);
+    let sent = pattern(9, 512 * 1024);
+    let leaving = async {
+        backend.write_all(&sent).await.unwrap();
+        drop(backend);
+        // The relay still has to read some of it when it finds out.
+        assert!(control.backend_to_client() < sent.len() as u64);
+        client_out.write_all(b"Query").await.unwrap();
+        client_out.flush().await.unwrap();
+        stay_busy().await
+    };
+    let (received, _) = tokio::select! {
+        read = async { let_others_run().await; sip(&mut client_in).await } => read,
+        never = leaving => never,
+    };
+    assert!(received == sent, "{} bytes", received.len());
+    assert_eq!(closed.await.unwrap().by, ClosedBy::Backend);
+}
+
 #[tokio::test]
 async fn t16_a_backend_that_has_ended_and_takes_no_more_resets_nobody() {
     for version in [TLS12, TLS13] {
