@@ -76,7 +76,7 @@ impl<S: Side> TlsStream<S> {
     }
 
     /// Says that no more secrets come, now that the login is over. Until then, what a client has sent
-    /// is wiped from every buffer once it is taken.
+    /// is wiped from every buffer of ours once it is taken; rustls frees its own copy of a record as it is.
     pub(crate) fn expects_no_secrets(&mut self) {
         if let Some(transit) = &mut self.transit {
             transit.wipes = false;
