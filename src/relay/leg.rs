@@ -166,7 +166,7 @@ impl AsyncRead for BackendStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        delegate!(self, poll_read(cx, buffer))
+        self.get_mut().poll_read_counting(cx, buffer, &mut 0)
     }
 }
 
