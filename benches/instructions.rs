@@ -8,8 +8,12 @@
     reason = "of what gungraun's macros write"
 )]
 
+#[path = "startup/packet.rs"]
+mod packet;
 #[path = "instructions/session.rs"]
 mod session;
+#[path = "relay/tls.rs"]
+mod tls;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,36 +23,22 @@ use gungraun::{
     Callgrind, EntryPoint, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use ipnet::{IpNet, Ipv4Net};
+use packet::startup_message;
 use portcullis::auth::scram::{
     ChannelBindingOffer, ClientBinding, Credential, Iterations, Mechanism, ProofAwaited, Salt,
     ScramClient, ScramServer, Verifier,
 };
 use portcullis::gate::trie::PrefixTrie;
-use portcullis::wire::startup::{StartupHeader, StartupPacket};
+use portcullis::wire::startup::StartupPacket;
 use session::Session;
 
-// A StartupMessage, as the gate reads it: the header, what it asks for, and the project named inside.
+// A StartupMessage, as the gate reads it.
 #[library_benchmark]
 #[bench::psql(startup_message(&[("user", "alice"), ("database", "accounts"), ("application_name", "psql")]))]
 #[bench::with_options(startup_message(&[("user", "alice"), ("options", "-c portcullis.project=acme -c search_path=app")]))]
 #[bench::longest(startup_message(&vec![("a", ""); 3_330]))]
 fn startup(packet: Vec<u8>) -> Option<StartupPacket> {
-    let (header, rest) = packet.split_first_chunk()?;
-    let packet = StartupHeader::parse(*header).ok()?.finish(rest).ok()?;
-    if let StartupPacket::Startup(message) = &packet {
-        black_box(message.portcullis_project().ok());
-    }
-    Some(packet)
-}
-
-fn startup_message(parameters: &[(&str, &str)]) -> Vec<u8> {
-    let mut body = vec![0, 3, 0, 0];
-    for (name, value) in parameters {
-        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
-    }
-    body.push(0);
-    let length = u32::try_from(body.len() + 4).expect("a short packet");
-    [&length.to_be_bytes()[..], &body].concat()
+    packet::read(&packet)
 }
 
 // A thousand lookups, half of them hits.

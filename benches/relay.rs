@@ -8,6 +8,9 @@
 //! figures of one run only, and ratios rather than seconds: loopback charges a sender for the
 //! receiver's share of the kernel's work.
 
+#[path = "relay/tls.rs"]
+mod tls;
+
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,9 +21,8 @@ use std::thread;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use portcullis::relay::{BackendStream, Control, relay};
 use portcullis::tls::ClientHello;
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, StreamOwned};
 use tokio_rustls::TlsAcceptor;
 
 /// The ways to carry the bytes.
@@ -77,7 +79,8 @@ struct Tls {
 
 fn main() {
     let (rounds, megabytes) = (argument("--rounds", 7), argument("--megabytes", 256));
-    let tls = Tls::new();
+    let (server, client) = tls::configs();
+    let tls = Tls { server, client };
     let mut samples = vec![Vec::new(); CONTENDERS.len() * DIRECTIONS.len()];
     for round in 0..=rounds {
         // Back and forth, so that no contender always has the same neighbour.
@@ -340,38 +343,4 @@ fn spread(samples: &[f64]) -> (f64, f64, f64) {
     sorted.sort_by(f64::total_cmp);
     let median = sorted[sorted.len() / 2];
     (median, sorted[0], sorted[sorted.len() - 1])
-}
-
-impl Tls {
-    fn new() -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        let leaf: CertificateDer<'static> = params.self_signed(&key).expect("a leaf").into();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut roots = RootCertStore::empty();
-        roots.add(leaf.clone()).expect("a root");
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        provider.cipher_suites =
-            vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
-        let provider = Arc::new(provider);
-        let versions = &[&rustls::version::TLS13];
-        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .expect("a version")
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf], key)
-            .expect("a leaf");
-        // rustls counts a record's header in.
-        server.max_fragment_size = Some(8192 + 5);
-        server.send_tls13_tickets = 0;
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .expect("a version")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self {
-            server: Arc::new(server),
-            client: Arc::new(client),
-        }
-    }
 }

@@ -1,9 +1,12 @@
 //! What reading a client's first words costs the gate's processor: `cargo bench --bench startup`.
 //! The allocations are told beside the time; `benches/instructions.rs` counts the instructions.
 
+#[path = "startup/packet.rs"]
+mod packet;
+
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use portcullis::wire::startup::{StartupHeader, StartupPacket};
+use packet::{read, startup_message};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -53,26 +56,4 @@ fn measure(bencher: Bencher<'_, '_>, packet: &[u8]) {
     bencher
         .counter(BytesCount::of_slice(packet))
         .bench_local(|| read(black_box(packet)));
-}
-
-/// As the gate does: the header, what it asks for, and the project named inside.
-fn read(packet: &[u8]) -> Option<StartupPacket> {
-    let (header, rest) = packet.split_first_chunk()?;
-    let packet = StartupHeader::parse(*header).ok()?.finish(rest).ok()?;
-    if let StartupPacket::Startup(message) = &packet {
-        black_box(message.portcullis_project().ok());
-    }
-    Some(packet)
-}
-
-fn startup_message(parameters: &[(&str, &str)]) -> Vec<u8> {
-    let mut body = vec![0, 3, 0, 0];
-    for (name, value) in parameters {
-        body.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
-    }
-    body.push(0);
-    let length = u32::try_from(body.len() + 4).expect("a short packet");
-    let packet = [&length.to_be_bytes()[..], &body].concat();
-    assert!(read(&packet).is_some(), "the packet is good");
-    packet
 }

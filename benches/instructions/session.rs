@@ -7,10 +7,7 @@ use std::task::{Context, Poll};
 
 use portcullis::relay::{BackendStream, Closed, Control, Relay, relay};
 use portcullis::tls::ClientHello;
-use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -18,9 +15,11 @@ use tokio::task::LocalSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::tls::configs;
+
 const CHUNK: usize = 64 << 10;
 const QUESTION: &[u8] = b"Q\0\0\0\x0dSELECT 1\0";
-/// As long as PostgreSQL's, which has a RowDescription and a DataRow before these.
+/// RowDescription, DataRow, CommandComplete and ReadyForQuery, as PostgreSQL answers it.
 const ANSWER: &[u8] =
     b"T\0\0\0\x21\0\x01?column?\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0\
     D\0\0\0\x0b\0\x01\0\0\0\x011C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
@@ -145,28 +144,4 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
         socket.set_nodelay(true).expect("a socket");
     }
     (far, near)
-}
-
-/// TLS 1.3, AES-128, records of at most 8 KiB to the client, as the gate's.
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-    let leaf: CertificateDer<'static> = params.self_signed(&key).expect("a leaf").into();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut roots = RootCertStore::empty();
-    roots.add(leaf.clone()).expect("a root");
-    let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
-    let (provider, versions) = (Arc::new(provider), &[&rustls::version::TLS13]);
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider));
-    let server = server.with_protocol_versions(versions).expect("a version");
-    let server = server.with_no_client_auth();
-    let mut server = server.with_single_cert(vec![leaf], key).expect("a leaf");
-    // rustls counts a record's header in.
-    server.max_fragment_size = Some(8192 + 5);
-    server.send_tls13_tickets = 0;
-    let client = ClientConfig::builder_with_provider(provider);
-    let client = client.with_protocol_versions(versions).expect("a version");
-    let client = client.with_root_certificates(roots).with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
 }
